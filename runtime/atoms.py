@@ -1,0 +1,186 @@
+"""The eight atomic operators: their attributes, and in the docstrings their exact meaning.
+
+`runtime.backends.reference` executes these definitions in NumPy and is the judge of every other backend.
+A node at ATOMIC level has one of these classes as `attrs` and its `NAME` as `op`. Views address elements, not
+bytes; every value is dense and row-major, so a view is an offset and strides into its flat storage.
+Source of the scheme: Walle (OSDI 2022) §4.1, raster and atomic operators; rank 6 and mode add are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from runtime.graph import Shape
+
+MAX_RANK = 6
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Address of index i: offset + sum(i[d] * strides[d]). A stride of 0 broadcasts; strides may be negative."""
+
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """For every index i below `sizes` (rank <= 6): out[destination(i)] = inputs[input][source(i)]."""
+
+    input: int
+    source: View
+    destination: View
+    sizes: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """Moves data: out = fill everywhere, then each region in order is copied (mode "copy") or added ("add").
+
+    `fill` is None when the regions cover the whole output. Every element type, input and output of the same one.
+    """
+
+    NAME: ClassVar = "RASTER"
+    regions: tuple[Region, ...]
+    fill: float | int | None = None
+    mode: Literal["copy", "add"] = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Requantize:
+    """Integer epilogue of a GEMM: s32 accumulator -> stored integer, as TFLite's reference kernels round.
+
+    out = clamp(zero_point + multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]), low, high), where the
+    fixed-point product is saturating-rounding-doubling-high-multiply, then a rounding right shift (`shift` is the
+    power of two, negative shifts right). One (multiplier, shift) per column n, or a single one for all.
+    """
+
+    multiplier: tuple[int, ...]
+    shift: tuple[int, ...]
+    zero_point: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clamp:
+    """Float epilogue: out = min(max(acc, low), high); infinities mean no bound."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """C[b,m,n] = epilogue(sum_k (A[b,m,k] - a_zero) * (B[b,k,n] - b_zero) + bias[n]).
+
+    Inputs: A, B, and optionally bias of n elements. f32·f32 accumulates in f32 with a Clamp; 8-bit·8-bit accumulates in
+    s32 (bias s32) with a Requantize, or without an epilogue (None) writes the s32 accumulators. a, b and c are views of
+    rank 3 over (batch, m, k), (batch, k, n), (batch, m, n): transposes, broadcast batches and slices cost nothing.
+    """
+
+    NAME: ClassVar = "GEMM"
+    batch: int
+    m: int
+    n: int
+    k: int
+    a: View
+    b: View
+    c: View
+    epilogue: Clamp | Requantize | None
+    a_zero: int = 0
+    b_zero: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One step of a MAP program on a stack of scalars.
+
+    ("load", i) pushes input i at the current index; ("const", x) pushes x; every other name is a row of
+    `runtime.primitives.PRIMITIVES` and pops its arity, pushes one. `args` holds the integers of fixed-point
+    primitives, such as (multiplier, shift).
+    """
+
+    name: str
+    args: tuple[float | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Element-wise: at every index i below `sizes` (rank <= 6), out[output(i)] = program(inputs[j][views[j](i)]...).
+
+    Inputs are converted to the compute type on load. `compute` "f32" evaluates in float32; "i32" in int32 that wraps, with
+    64-bit products inside the fixed-point primitives; "i64" in int64. The store converts to the output type: from f32 to
+    an integer it expects an integral value already rounded by a primitive, and every store to an integer saturates.
+    Comparisons give 0 or 1.
+    """
+
+    NAME: ClassVar = "MAP"
+    sizes: Shape
+    views: tuple[View, ...]
+    output: View
+    program: tuple[Instruction, ...]
+    compute: Literal["f32", "i32", "i64"] = "f32"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """out[o,i] = op over a of in[o,a,i]; input dense [outer, axis, inner], output dense [outer, inner].
+
+    sum of 8-bit integers accumulates into an s32 output, of f32 into f32, max and min keep the type, any and all are
+    bool, argmax and argmin give i32 or i64, the first of equals.
+    """
+
+    NAME: ClassVar = "REDUCE"
+    op: Literal["sum", "max", "min", "prod", "any", "all", "argmax", "argmin"]
+    outer: int
+    axis: int
+    inner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """out[i, j] = rows[index[i], j] for `count` indices (i32 or i64) into `rows` rows of `width` elements.
+
+    An index outside 0..rows-1 stops the run with an error that names the node."""
+
+    NAME: ClassVar = "GATHER"
+    rows: int
+    width: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """out = base (input 0); then for i in order: out[index[i], j] = / += / max= update[i, j]. Inputs: base, index, update."""
+
+    NAME: ClassVar = "SCATTER"
+    mode: Literal["set", "add", "max"]
+    rows: int
+    width: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Top k of each of `rows` rows of `width`: outputs (values, i32 indices), descending, equal values by lower index."""
+
+    NAME: ClassVar = "SORT"
+    rows: int
+    width: int
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rng:
+    """Counter-based random numbers (Philox 4x32-10) of (seed, counter + element index): a replay gives the same bits."""
+
+    NAME: ClassVar = "RNG"
+    kind: Literal["uniform", "normal"]
+    seed: int
+    counter: int
+
+
+Atom = Raster | Gemm | Map | Reduce | Gather | Scatter | Sort | Rng
+ATOMS: tuple[type[Atom], ...] = (Raster, Gemm, Map, Reduce, Gather, Scatter, Sort, Rng)

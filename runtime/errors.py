@@ -1,0 +1,23 @@
+"""Every exception that the engine raises on purpose.
+
+EngineError
+├── ModelError        the bytes are not a model that can be read: what, at which offset or tensor, what was expected
+├── UnsupportedError  a valid model that this engine (or this backend) cannot run: operator, index, what to do
+└── RunError          a run that could not be carried out: wrong input, index out of range, no memory
+"""
+
+
+class EngineError(Exception):
+    """Root of the engine's errors; the message is one sentence for a person."""
+
+
+class ModelError(EngineError):
+    pass
+
+
+class UnsupportedError(EngineError):
+    pass
+
+
+class RunError(EngineError):
+    pass

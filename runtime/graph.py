@@ -1,0 +1,134 @@
+"""The one noun of the engine: a `Graph` of frozen nodes over values, at every level from model file to atoms.
+
+A pass is a function `Graph -> Graph`. The level decides which operators a node may name: GRAPH level holds
+TFLite operators (attributes as a mapping), ATOMIC level holds the eight atoms of `runtime.atoms` (attributes as
+one frozen dataclass). What is legal where is a table in `runtime.verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+ABSENT = -1
+"""The value id of an optional input that a node does not have."""
+
+
+class DType(Enum):
+    """Element types, named as in the kernels; `.numpy` is the array type that holds them."""
+
+    F32 = "f32"
+    F16 = "f16"
+    I8 = "i8"
+    U8 = "u8"
+    I16 = "i16"
+    I32 = "i32"
+    I64 = "i64"
+    BOOL = "bool"
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        return _NUMPY[self]
+
+    @property
+    def size(self) -> int:
+        """Bytes per element."""
+        return _NUMPY[self].itemsize
+
+    @staticmethod
+    def of(array: Array) -> DType:
+        """The element type of an array; raises KeyError for a type that no kernel knows."""
+        return _FROM_NUMPY[array.dtype]
+
+
+_NUMPY = {
+    DType.F32: np.dtype(np.float32),
+    DType.F16: np.dtype(np.float16),
+    DType.I8: np.dtype(np.int8),
+    DType.U8: np.dtype(np.uint8),
+    DType.I16: np.dtype(np.int16),
+    DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64),
+    DType.BOOL: np.dtype(np.bool_),
+}
+_FROM_NUMPY = {array_type: dtype for dtype, array_type in _NUMPY.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """real = scale * (stored - zero_point), one pair for the tensor or one per slice along `axis`."""
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One tensor: dense, row-major, of a static shape. `data` is set for constants only."""
+
+    name: str
+    shape: Shape
+    dtype: DType
+    quantization: Quantization | None = None
+    data: Array | None = None
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        return self.elements * self.dtype.size
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`outputs = op(inputs)`; ids index `Graph.values`, `ABSENT` marks an optional input that is not there.
+
+    `source` names the operator of the model file that this node came from ("CONV_2D#3"), for every message and
+    every measurement downstream.
+    """
+
+    op: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    attrs: Any = field(default_factory=lambda: MappingProxyType({}))
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Values and nodes; nodes stand in an order in which each input is produced before it is used."""
+
+    values: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    signatures: Mapping[str, Signature] = field(default_factory=lambda: MappingProxyType({}))
+
+    def constants(self) -> Iterator[tuple[int, Array]]:
+        """(value id, data) of every constant."""
+        return ((i, value.data) for i, value in enumerate(self.values) if value.data is not None)
+
+    def with_nodes(self, nodes: tuple[Node, ...]) -> Graph:
+        return replace(self, nodes=nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A named way to call the model: argument name -> value id."""
+
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
