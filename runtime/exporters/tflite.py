@@ -1,0 +1,396 @@
+"""Write `.tflite` flatbuffers: `write(ModelSpec) -> bytes`, the mirror of `runtime/importers/tflite.py`.
+
+One row of `OPERATORS` describes one operator: its options table, the fields with their defaults, and the version
+that each feature asks for. Quantising a float model is left to `quantize.py`. Format: schema.fbs of TensorFlow Lite,
+schema version 3; operator versions: tensorflow/lite/tools/versioning/op_version.cc.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+import tflite as schema
+
+Array = npt.NDArray[Any]
+Option = int | float | str | tuple[int, ...]
+
+DTYPES: dict[str, int] = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "int8": schema.TensorType.INT8,
+    "uint8": schema.TensorType.UINT8,
+    "int16": schema.TensorType.INT16,
+    "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+    "bool": schema.TensorType.BOOL,
+}
+BUFFER_ALIGNMENT = 16  # the loader maps the file, so constants must be aligned in it
+FILE_IDENTIFIER = b"TFL3"
+SCHEMA_VERSION = 3
+ABSENT = -1  # the position of an optional input that is left out
+
+
+class ExportError(ValueError):
+    """The ModelSpec cannot be written; the message says which tensor or operator, what was got, what is expected."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorSpec:
+    """A tensor; a constant when it has `data`, quantised when it has `scale`. A dimension of -1 is dynamic."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    data: Array | None = None
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
+    quantized_dimension: int = 0
+
+    @classmethod
+    def constant(cls, name: str, data: Array) -> "TensorSpec":
+        """A constant with the shape and dtype of its data."""
+        return cls(name, data.shape, str(data.dtype), data)
+
+
+@dataclass(frozen=True, slots=True)
+class OpSpec:
+    """One operator on tensors by name, "" for an absent optional input. Options left out have the row's default."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One graph, operators in the order of execution. `signature` is its key; the names in it are the tensor names."""
+
+    tensors: tuple[TensorSpec, ...]
+    operators: tuple[OpSpec, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    description: str = ""
+    signature: str | None = None
+
+
+# ---------------------------------------------------------------- the table of operators
+
+PADDING = {"SAME": schema.Padding.SAME, "VALID": schema.Padding.VALID}
+ACTIVATION = {
+    "NONE": schema.ActivationFunctionType.NONE,
+    "RELU": schema.ActivationFunctionType.RELU,
+    "RELU_N1_TO_1": schema.ActivationFunctionType.RELU_N1_TO_1,
+    "RELU6": schema.ActivationFunctionType.RELU6,
+    "TANH": schema.ActivationFunctionType.TANH,
+    "SIGN_BIT": schema.ActivationFunctionType.SIGN_BIT,
+}
+WEIGHTS_FORMAT = {"DEFAULT": 0, "SHUFFLED4x16INT8": 1}
+ENUMS = {"padding": PADDING, "fused_activation_function": ACTIVATION, "weights_format": WEIGHTS_FORMAT}
+
+Tensors = Sequence[TensorSpec | None]
+Needs = Callable[[Tensors, Mapping[str, Option]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one operator is written: options table ("" for none), fields with defaults, version that a feature needs."""
+
+    table: str = ""
+    fields: Mapping[str, Option] = field(default_factory=dict)
+    int8: int = 1
+    int16: int = 1
+    broadcast5: int = 1
+    special: tuple[tuple[int, Needs], ...] = ()
+
+
+def _hybrid(inputs: Tensors, _: Mapping[str, Option]) -> bool:
+    """Float activations with int8 weights."""
+    x, weights = inputs[:2]
+    return x is not None and weights is not None and (x.dtype, weights.dtype) == ("float32", "int8")
+
+
+def _hybrid_per_channel(inputs: Tensors, options: Mapping[str, Option]) -> bool:
+    return _hybrid(inputs, options) and inputs[1] is not None and len(inputs[1].scale) > 1
+
+
+def _hybrid_asymmetric(inputs: Tensors, options: Mapping[str, Option]) -> bool:
+    return _hybrid(inputs, options) and bool(options["asymmetric_quantize_inputs"])
+
+
+def _grouped(inputs: Tensors, _: Mapping[str, Option]) -> bool:
+    x, weights = inputs[:2]
+    return x is not None and weights is not None and x.shape[-1] != weights.shape[-1]
+
+
+def _rank_over(rank: int) -> Needs:
+    return lambda inputs, _: inputs[0] is not None and len(inputs[0].shape) > rank
+
+
+def _first_is(dtype: str) -> Needs:
+    return lambda inputs, _: inputs[0] is not None and inputs[0].dtype == dtype
+
+
+FUSED: dict[str, Option] = {"fused_activation_function": "NONE"}
+SLIDING: dict[str, Option] = {"padding": "SAME", "stride_w": 1, "stride_h": 1, **FUSED}
+DILATED: dict[str, Option] = {**SLIDING, "dilation_w_factor": 1, "dilation_h_factor": 1}
+POOL = Row("Pool2DOptions", {**SLIDING, "filter_width": 2, "filter_height": 2}, int8=2, int16=3)
+ELEMENTWISE = Row(int8=2, int16=3)
+
+OPERATORS: dict[str, Row] = {
+    "CONV_2D": Row(
+        "Conv2DOptions", DILATED, int8=3, int16=4,
+        special=((2, _hybrid), (5, _hybrid_per_channel), (6, _grouped)),
+    ),
+    "DEPTHWISE_CONV_2D": Row(
+        "DepthwiseConv2DOptions", {**DILATED, "depth_multiplier": 1}, int8=3, int16=5,
+        special=(
+            (2, lambda _, options: (options["dilation_w_factor"], options["dilation_h_factor"]) != (1, 1)),
+            (4, _hybrid),
+            (6, _hybrid_per_channel),
+        ),
+    ),
+    "AVERAGE_POOL_2D": POOL,
+    "MAX_POOL_2D": POOL,
+    "FULLY_CONNECTED": Row(
+        "FullyConnectedOptions",
+        {**FUSED, "weights_format": "DEFAULT", "keep_num_dims": False, "asymmetric_quantize_inputs": False},
+        int8=4, int16=7,
+        special=(
+            (2, lambda _, options: options["weights_format"] != "DEFAULT"),
+            (3, _hybrid),
+            (5, lambda _, options: bool(options["keep_num_dims"])),
+            (6, lambda inputs, _: len(inputs) < 3),
+            (9, _hybrid_asymmetric),
+        ),
+    ),
+    "ADD": Row("AddOptions", {**FUSED, "pot_scale_int16": True}, int8=2, special=(
+        (3, lambda inputs, options: not options["pot_scale_int16"] and _first_is("int16")(inputs, options)),
+        (4, _first_is("int64")),
+    )),
+    "SUB": Row("SubOptions", {**FUSED, "pot_scale_int16": True}, int8=2, broadcast5=3, special=(
+        (4, _first_is("int64")),
+        (5, lambda inputs, options: not options["pot_scale_int16"] and _first_is("int16")(inputs, options)),
+    )),
+    "MUL": Row("MulOptions", FUSED, int8=3, int16=4, special=((5, _first_is("int64")),)),
+    "DIV": Row("DivOptions", FUSED, broadcast5=2),
+    "MAXIMUM": Row("MaximumMinimumOptions", int8=2, int16=4, broadcast5=3),
+    "MINIMUM": Row("MaximumMinimumOptions", int8=2, int16=4, broadcast5=3),
+    "RELU": ELEMENTWISE,
+    "RELU6": ELEMENTWISE,
+    "LOGISTIC": ELEMENTWISE,
+    "TANH": ELEMENTWISE,
+    "SOFTMAX": Row("SoftmaxOptions", {"beta": 1.0}, int8=2, int16=3),
+    "RESHAPE": Row("ReshapeOptions", {"new_shape": ()}),
+    "SQUEEZE": Row("SqueezeOptions", {"squeeze_dims": ()}),
+    "TRANSPOSE": Row("TransposeOptions", int8=2, int16=5, special=(
+        (3, _first_is("bool")), (4, _rank_over(4)), (6, _rank_over(5)),
+    )),
+    "CONCATENATION": Row("ConcatenationOptions", {"axis": 0, **FUSED}, int8=2, int16=3),
+    "PAD": Row("PadOptions", int8=2, int16=3, special=((4, _rank_over(4)),)),
+    "MEAN": Row("ReducerOptions", {"keep_dims": False}, int8=2, int16=3),
+    "QUANTIZE": Row("QuantizeOptions"),
+    "DEQUANTIZE": Row("DequantizeOptions", int8=2, int16=3, special=((3, _first_is("float16")),)),
+}  # fmt: skip
+
+
+def version_of(op: OpSpec, inputs: Tensors, options: Mapping[str, Option]) -> int:
+    """The largest version that a feature of this operator asks for; every input is the TensorSpec or None."""
+    row, first, second = OPERATORS[op.kind], inputs[0], inputs[1] if len(inputs) > 1 else None
+    versions = [1]
+    if first is not None:
+        versions.append({"int8": row.int8, "int16": row.int16}.get(first.dtype, 1))
+        shapes = {first.shape, second.shape if second is not None else first.shape}
+        if len(shapes) == 2 and max(map(len, shapes)) > 4:
+            versions.append(row.broadcast5)
+    return max(versions + [version for version, needs in row.special if needs(inputs, options)])
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(model: ModelSpec) -> bytes:
+    """The model as a `.tflite` file; equal models give equal bytes. Raises ExportError where the model is at fault."""
+    return _Writer(model).model()
+
+
+class _Writer:
+    """One flatbuffer in the making. It grows from its end, so every part is written before what refers to it."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self.spec = model
+        self.index = _tensor_index(model)
+        for end, names in (("input", model.inputs), ("output", model.outputs)):
+            for name in names:
+                _lookup(name, self.index, f"model {end}")
+        self.operators = [
+            self.resolved(op, f"operator {i} {op.kind}") for i, op in enumerate(model.operators)
+        ]
+        self.codes = sorted({(op.kind, version) for op, _, version in self.operators})
+        self.constants = [tensor for tensor in model.tensors if tensor.data is not None]
+        self.buffers = {
+            tensor.name: i for i, tensor in enumerate(self.constants, start=1)
+        }  # 0 is the empty buffer
+        self.builder = flatbuffers.Builder(4096)
+
+    def resolved(self, op: OpSpec, where: str) -> tuple[OpSpec, Mapping[str, Option], int]:
+        """The operator, its options completed by the defaults, its version."""
+        if op.kind not in OPERATORS:
+            raise ExportError(f"{where}: cannot be written; known kinds: {', '.join(OPERATORS)}")
+        defaults = OPERATORS[op.kind].fields
+        if unknown := sorted(set(op.options) - set(defaults)):
+            known = ", ".join(defaults) or "none"
+            raise ExportError(f"{where}: unknown options {', '.join(unknown)}; known: {known}")
+        options = {**defaults, **op.options}
+        for name, value in options.items():
+            if name in ENUMS and value not in ENUMS[name]:
+                raise ExportError(f"{where}: {name} = {value!r}, expected one of {', '.join(ENUMS[name])}")
+        positions = [_lookup(name, self.index, where) if name else None for name in (*op.inputs, *op.outputs)]
+        inputs = [None if i is None else self.spec.tensors[i] for i in positions[: len(op.inputs)]]
+        return op, options, version_of(op, inputs, options)
+
+    def model(self) -> bytes:
+        root = self.table(
+            "Model",
+            Version=SCHEMA_VERSION,
+            OperatorCodes=self.offsets([self.operator_code(kind, version) for kind, version in self.codes]),
+            Subgraphs=self.offsets([self.subgraph()]),
+            Description=self.builder.CreateString(self.spec.description),
+            Buffers=self.offsets([self.table("Buffer"), *(self.buffer(tensor) for tensor in self.constants)]),
+            SignatureDefs=self.offsets(
+                [] if self.spec.signature is None else [self.signature(self.spec.signature)]
+            ),
+        )
+        self.builder.Finish(root, FILE_IDENTIFIER)
+        return bytes(self.builder.Output())
+
+    def subgraph(self) -> int:
+        return self.table(
+            "SubGraph",
+            Tensors=self.offsets([self.tensor(tensor) for tensor in self.spec.tensors]),
+            Inputs=self.positions(self.spec.inputs),
+            Outputs=self.positions(self.spec.outputs),
+            Operators=self.offsets([self.operator(*resolved) for resolved in self.operators]),
+            Name=self.builder.CreateString("main"),
+        )
+
+    def operator_code(self, kind: str, version: int) -> int:
+        code = getattr(schema.BuiltinOperator, kind)
+        deprecated = min(code, 127)  # the one-byte field of readers older than schema 3a
+        return self.table("OperatorCode", DeprecatedBuiltinCode=deprecated, Version=version, BuiltinCode=code)
+
+    def operator(self, op: OpSpec, options: Mapping[str, Option], version: int) -> int:
+        row = OPERATORS[op.kind]
+        fields = {
+            "OpcodeIndex": self.codes.index((op.kind, version)),
+            "Inputs": self.positions(op.inputs),
+            "Outputs": self.positions(op.outputs),
+        }
+        if row.table:
+            values = {_camel(name): self.option(name, value) for name, value in options.items()}
+            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, row.table)
+            fields["BuiltinOptions"] = self.table(row.table, **values)
+        return self.table("Operator", **fields)
+
+    def option(self, name: str, value: Option) -> float:
+        """A scalar as it stands, an enum as its number, a list of dimensions as the offset of its vector."""
+        if isinstance(value, str):
+            return ENUMS[name][value]
+        return self.numbers(value, "int32") if isinstance(value, tuple) else value
+
+    def tensor(self, tensor: TensorSpec) -> int:
+        dynamic = any(size < 0 for size in tensor.shape)
+        fields = {
+            "Shape": self.numbers(
+                [abs(size) for size in tensor.shape], "int32"
+            ),  # a dynamic size is 1 until resized
+            "Type": DTYPES[tensor.dtype],
+            "Buffer": self.buffers.get(tensor.name, 0),
+            "Name": self.builder.CreateString(tensor.name),
+            "HasRank": True,
+        }
+        if tensor.scale:
+            fields["Quantization"] = self.table(
+                "QuantizationParameters",
+                Scale=self.numbers(tensor.scale, "float32"),
+                ZeroPoint=self.numbers(tensor.zero_point, "int64"),
+                QuantizedDimension=tensor.quantized_dimension,
+            )
+        if dynamic:
+            fields["ShapeSignature"] = self.numbers(tensor.shape, "int32")
+        return self.table("Tensor", **fields)
+
+    def buffer(self, tensor: TensorSpec) -> int:
+        data = np.ascontiguousarray(tensor.data).tobytes()
+        self.builder.StartVector(1, len(data), BUFFER_ALIGNMENT)
+        self.builder.head -= len(data)
+        self.builder.Bytes[self.builder.head : self.builder.head + len(data)] = data
+        return self.table("Buffer", Data=self.builder.EndVector())
+
+    def signature(self, key: str) -> int:
+        return self.table(
+            "SignatureDef",
+            Inputs=self.offsets([self.tensor_map(name) for name in self.spec.inputs]),
+            Outputs=self.offsets([self.tensor_map(name) for name in self.spec.outputs]),
+            SignatureKey=self.builder.CreateString(key),
+        )
+
+    def tensor_map(self, name: str) -> int:
+        return self.table("TensorMap", Name=self.builder.CreateString(name), TensorIndex=self.index[name])
+
+    # the four shapes that a flatbuffer is made of: table, vector of numbers, vector of offsets, string
+
+    def table(self, name: str, **fields: float) -> int:
+        """Written through the functions of the schema bindings; vectors and strings are given as offsets."""
+        getattr(schema, f"{name}Start")(self.builder)
+        for key, value in fields.items():
+            getattr(schema, f"{name}Add{key}")(self.builder, value)
+        return int(getattr(schema, f"{name}End")(self.builder))
+
+    def positions(self, names: Sequence[str]) -> int:
+        return self.numbers([self.index[name] if name else ABSENT for name in names], "int32")
+
+    def numbers(self, values: Sequence[float], dtype: str) -> int:
+        return int(self.builder.CreateNumpyVector(np.array(values, dtype)))
+
+    def offsets(self, values: Sequence[int]) -> int:
+        self.builder.StartVector(4, len(values), 4)
+        for value in reversed(values):
+            self.builder.PrependUOffsetTRelative(value)
+        return int(self.builder.EndVector())
+
+
+def _tensor_index(model: ModelSpec) -> dict[str, int]:
+    """Name -> position of every tensor, each of them checked."""
+    index: dict[str, int] = {}
+    for position, tensor in enumerate(model.tensors):
+        where, data = f"tensor {tensor.name!r}", tensor.data
+        if not tensor.name or tensor.name in index:
+            raise ExportError(f"{where}: expected a name that is not empty and not used twice")
+        if tensor.dtype not in DTYPES:
+            raise ExportError(f"{where}: dtype {tensor.dtype!r}, expected one of {', '.join(DTYPES)}")
+        if any(size < -1 for size in tensor.shape):
+            raise ExportError(
+                f"{where}: shape {list(tensor.shape)}, expected sizes >= 0, or -1 for a dynamic one"
+            )
+        if data is not None and (data.shape, str(data.dtype)) != (tensor.shape, tensor.dtype):
+            got, expected = f"{data.dtype}{list(data.shape)}", f"{tensor.dtype}{list(tensor.shape)}"
+            raise ExportError(f"{where}: data is {got}, expected {expected}")
+        if len(tensor.scale) != len(tensor.zero_point):
+            got = f"{len(tensor.scale)} scales and {len(tensor.zero_point)} zero points"
+            raise ExportError(f"{where}: {got}, expected as many of each")
+        index[tensor.name] = position
+    return index
+
+
+def _lookup(name: str, index: Mapping[str, int], where: str) -> int:
+    if name not in index:
+        raise ExportError(f"{where}: no tensor is named {name!r}; tensors: {', '.join(index)}")
+    return index[name]
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
