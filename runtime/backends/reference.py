@@ -1,0 +1,256 @@
+"""The reference backend: the eight atoms in NumPy, the definition that judges every other backend.
+
+It is complete and slow. Every address is checked by NumPy itself (`numpy.ndarray(buffer=...)` refuses a view
+that leaves its buffer). A node that was kept whole runs through its own decomposition: that is what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
+from runtime.errors import RunError
+from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
+from runtime.primitives import COMPUTE_TYPES, PRIMITIVES
+from runtime.quantized import multiply_by_quantized_multiplier, wrap_i32
+
+
+def run(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """Outputs of the graph, in the order of `graph.outputs`, for one array per graph input in their order.
+
+    Raises RunError for an input of the wrong count, shape or type, or an index outside its rows.
+    """
+    if len(inputs) != len(graph.inputs):
+        raise RunError(f"the graph has {len(graph.inputs)} inputs, got {len(inputs)} arrays")
+    arrays = dict(graph.constants())
+    for index, array in zip(graph.inputs, inputs, strict=True):
+        arrays[index] = _checked_input(graph.values[index], array)
+    for node in graph.nodes:
+        outputs = [graph.values[index] for index in node.outputs]
+        given = [arrays[index] for index in node.inputs if index != ABSENT]
+        arrays.update(zip(node.outputs, _run_node(graph, node, given, outputs), strict=True))
+    return [arrays[index].reshape(graph.values[index].shape) for index in graph.outputs]
+
+
+def run_atom(attrs: Any, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    """One atom on arrays: its outputs, dense, of the shapes and types that `outputs` declare."""
+    with np.errstate(all="ignore"):
+        return _ATOMS[type(attrs)](attrs, inputs, outputs)
+
+
+def _checked_input(value: Value, array: Array) -> Array:
+    if array.shape != value.shape or array.dtype != value.dtype.numpy:
+        expected = f"{value.dtype.value} {value.shape}"
+        raise RunError(f"input {value.name!r}: expected {expected}, got {array.dtype} {array.shape}")
+    return array
+
+
+def _run_node(graph: Graph, node: Node, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    if type(node.attrs) not in _ATOMS:
+        from runtime.decompose import isolated  # a kept node: the definition needs the rules only then
+
+        variable = [a for i, a in zip(_present(node), inputs, strict=True) if graph.values[i].data is None]
+        return run(isolated(graph, node), variable)
+    try:
+        return run_atom(node.attrs, inputs, outputs)
+    except RunError as error:
+        raise RunError(f"{node.source or node.op}: {error}") from None
+
+
+def _present(node: Node) -> list[int]:
+    return [index for index in node.inputs if index != ABSENT]
+
+
+def window(array: Array, view: View, sizes: Shape) -> Array:
+    """The elements that a view addresses: an array of shape `sizes` that shares memory with a dense `array`.
+
+    Raises ValueError for a view that leaves the array.
+    """
+    if 0 in sizes:
+        return np.empty(sizes, array.dtype)
+    size = array.itemsize
+    strides = tuple(stride * size for stride in view.strides)
+    return np.ndarray(sizes, array.dtype, np.ascontiguousarray(array), view.offset * size, strides)
+
+
+def addresses(view: View, sizes: Shape) -> Array:
+    """The flat address of every index below `sizes`."""
+    out = np.full(sizes, view.offset, np.int64)
+    for axis, (size, stride) in enumerate(zip(sizes, view.strides, strict=True)):
+        out += (np.arange(size) * stride).reshape((size,) + (1,) * (len(sizes) - axis - 1))
+    return out
+
+
+def saturate(array: Array, dtype: DType) -> Array:
+    """The store of MAP: floats are truncated, integers saturate, NaN becomes 0, bool is `!= 0`."""
+    if dtype in (DType.F32, DType.F16):
+        return array.astype(dtype.numpy)
+    if dtype is DType.BOOL:
+        return array != 0
+    if array.dtype.kind == "f":
+        wide = np.nan_to_num(array.astype(np.float64), nan=0.0)
+        inside = np.clip(wide, -(2.0**63), 2.0**63 - 1024).astype(np.int64)
+        array = np.where(wide >= 2.0**63, np.iinfo(np.int64).max, inside)
+    limits = np.iinfo(dtype.numpy)
+    return np.clip(array, limits.min, limits.max).astype(dtype.numpy)
+
+
+def _raster(attrs: Raster, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    out = np.full(outputs[0].shape, attrs.fill or 0, outputs[0].dtype.numpy)
+    for region in attrs.regions:
+        source = window(inputs[region.input], region.source, region.sizes)
+        if attrs.mode == "copy":
+            window(out, region.destination, region.sizes)[...] = source
+        else:
+            np.add.at(out.reshape(-1), addresses(region.destination, region.sizes), source)
+    return [out]
+
+
+def _gemm(attrs: Gemm, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    a = window(inputs[0], attrs.a, (attrs.batch, attrs.m, attrs.k))
+    b = window(inputs[1], attrs.b, (attrs.batch, attrs.k, attrs.n))
+    out = np.zeros(outputs[0].shape, outputs[0].dtype.numpy)
+    if a.dtype == np.float32:
+        sums = np.matmul(a, b)
+    else:  # exact: an s32 sum of 16-bit products is far below the 53 bits of a double
+        sums = np.matmul(a.astype(np.float64) - attrs.a_zero, b.astype(np.float64) - attrs.b_zero).astype(
+            np.int64
+        )
+    if len(inputs) > 2:
+        sums = sums + inputs[2].reshape(-1)
+    window(out, attrs.c, (attrs.batch, attrs.m, attrs.n))[...] = _epilogue(attrs.epilogue, sums)
+    return [out]
+
+
+def _epilogue(epilogue: Clamp | Requantize | None, sums: Array) -> Array:
+    if epilogue is None:
+        return sums if sums.dtype == np.float32 else wrap_i32(sums)
+    if isinstance(epilogue, Clamp):
+        return np.clip(sums, np.float32(epilogue.low), np.float32(epilogue.high))
+    scaled = multiply_by_quantized_multiplier(
+        wrap_i32(sums), np.array(epilogue.multiplier), np.array(epilogue.shift)
+    )
+    return np.clip(scaled.astype(np.int64) + epilogue.zero_point, epilogue.low, epilogue.high)
+
+
+def _map(attrs: Map, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    compute = COMPUTE_TYPES[attrs.compute]
+    loaded = [
+        _converted(window(array, view, attrs.sizes), attrs.compute)
+        for array, view in zip(inputs, attrs.views, strict=True)
+    ]
+    stack: list[Array] = []
+    for instruction in attrs.program:
+        if instruction.name == "load":
+            stack.append(loaded[int(instruction.args[0])])
+        elif instruction.name == "const":
+            stack.append(np.asarray(instruction.args[0], compute))
+        else:
+            row = PRIMITIVES[instruction.name]
+            operands, stack = stack[-row.arity :], stack[: -row.arity]
+            args = [np.asarray(arg, compute) for arg in instruction.args]
+            stack.append(np.asarray(row.function(*operands, *args)).astype(compute))
+    out = np.zeros(outputs[0].shape, outputs[0].dtype.numpy)
+    window(out, attrs.output, attrs.sizes)[...] = saturate(stack.pop(), outputs[0].dtype)
+    return [out]
+
+
+def _converted(array: Array, compute: str) -> Array:
+    """To the compute type: a float becomes an integer truncated and saturating, a wide integer wraps."""
+    if compute != "f32" and array.dtype.kind == "f":
+        return saturate(np.trunc(array), DType(compute))
+    return array.astype(COMPUTE_TYPES[compute])
+
+
+def _reduce(attrs: Reduce, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    array, out = inputs[0].reshape(attrs.outer, attrs.axis, attrs.inner), outputs[0]
+    if attrs.op in ("sum", "prod"):
+        reduced = _REDUCERS[attrs.op](array, axis=1, dtype=out.dtype.numpy)
+    else:
+        reduced = _REDUCERS[attrs.op](array, axis=1)
+    return [reduced.astype(out.dtype.numpy).reshape(out.shape)]
+
+
+_REDUCERS: dict[str, Callable[..., Array]] = {
+    "sum": np.sum,
+    "max": np.max,
+    "min": np.min,
+    "prod": np.prod,
+    "any": np.any,
+    "all": np.all,
+    "argmax": np.argmax,
+    "argmin": np.argmin,
+}
+
+
+def _gather(attrs: Gather, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    rows, index = inputs[0].reshape(attrs.rows, attrs.width), _checked_index(inputs[1], attrs.rows)
+    return [rows[index].reshape(outputs[0].shape)]
+
+
+def _scatter(attrs: Scatter, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    out = inputs[0].reshape(attrs.rows, attrs.width).copy()
+    index, update = _checked_index(inputs[1], attrs.rows), inputs[2].reshape(attrs.count, attrs.width)
+    if attrs.mode == "set":
+        out[index] = update
+    else:
+        {"add": np.add, "max": np.maximum}[attrs.mode].at(out, index, update)
+    return [out.reshape(outputs[0].shape)]
+
+
+def _checked_index(index: Array, rows: int) -> Array:
+    flat = index.reshape(-1)
+    if flat.size and (flat.min() < 0 or flat.max() >= rows):
+        raise RunError(f"index {flat[(flat < 0) | (flat >= rows)][0]} is outside 0..{rows - 1}")
+    return flat
+
+
+def _sort(attrs: Sort, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+    rows = inputs[0].reshape(attrs.rows, attrs.width)
+    ascending = np.argsort(rows[:, ::-1], axis=1, kind="stable")  # mirrored, so that equals stay in order
+    index = (attrs.width - 1 - ascending)[:, ::-1][:, : attrs.k]
+    values = np.take_along_axis(rows, index, axis=1)
+    return [values.reshape(outputs[0].shape), index.astype(np.int32).reshape(outputs[1].shape)]
+
+
+def _rng(attrs: Rng, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:  # noqa: ARG001
+    """Element i takes block counter + i: uniform = high 24 bits of word 0; normal = Box-Muller of words 0, 1."""
+    counter = np.arange(outputs[0].elements, dtype=np.uint64) + np.uint64(attrs.counter)
+    words = philox(counter, attrs.seed)
+    uniform = (words[0] >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    if attrs.kind == "normal":
+        angle = (words[1] >> np.uint32(8)).astype(np.float32) * np.float32(2**-24 * 2 * np.pi)
+        uniform = np.sqrt(np.float32(-2) * np.log(np.float32(1) - uniform)) * np.cos(angle)
+    return [uniform.astype(outputs[0].dtype.numpy).reshape(outputs[0].shape)]
+
+
+def philox(counter: Array, seed: int) -> list[Array]:
+    """Philox 4x32-10 (Salmon et al., SC 2011): the four u32 words of each block (counter low, high, 0, 0)."""
+    low32 = np.uint64(0xFFFFFFFF)
+    words = [counter & low32, counter >> np.uint64(32), np.zeros_like(counter), np.zeros_like(counter)]
+    keys = [seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF]
+    for _ in range(10):
+        first, second = words[0] * np.uint64(0xD2511F53), words[2] * np.uint64(0xCD9E8D57)
+        words = [
+            (second >> np.uint64(32)) ^ words[1] ^ np.uint64(keys[0]),
+            second & low32,
+            (first >> np.uint64(32)) ^ words[3] ^ np.uint64(keys[1]),
+            first & low32,
+        ]
+        keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return [word.astype(np.uint32) for word in words]
+
+
+_ATOMS: dict[type[Any], Callable[[Any, Sequence[Array], Sequence[Value]], list[Array]]] = {
+    Raster: _raster,
+    Gemm: _gemm,
+    Map: _map,
+    Reduce: _reduce,
+    Gather: _gather,
+    Scatter: _scatter,
+    Sort: _sort,
+    Rng: _rng,
+}

@@ -1,0 +1,136 @@
+"""The scalar primitives of MAP: one row each, and in each row the NumPy function that defines it.
+
+A function takes arrays of the compute type in the order in which they were pushed, then the instruction's args;
+its result is converted to the compute type. Kernels use `c_name`; what a program means is in `runtime.atoms.Map`.
+Integers wrap; dividing an integer by zero gives 0. min and max are C++'s: with a NaN they return the first
+operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from runtime import quantized
+from runtime.graph import Array
+
+Compute = Literal["f32", "i32", "i64"]
+COMPUTE_TYPES: dict[str, type[np.generic]] = {"f32": np.float32, "i32": np.int32, "i64": np.int64}
+FLOAT: tuple[Compute, ...] = ("f32",)
+INTEGER: tuple[Compute, ...] = ("i32", "i64")
+EVERY: tuple[Compute, ...] = ("f32", "i32", "i64")
+NARROW: tuple[Compute, ...] = ("i32",)
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """Pops `arity` operands, takes `args` constants from the instruction, pushes one result."""
+
+    name: str
+    arity: int
+    computes: tuple[Compute, ...]
+    function: Callable[..., Array]
+    doc: str
+    args: int = 0
+
+    @property
+    def c_name(self) -> str:
+        return f"ck_map_{self.name}"
+
+
+def _div(a: Array, b: Array) -> Array:
+    if a.dtype == np.float32:
+        return np.divide(a, b)
+    quotient = _floor_div(a, b)
+    return quotient + ((quotient < 0) & (quotient * b != a))
+
+
+def _floor_div(a: Array, b: Array) -> Array:
+    return (
+        np.floor_divide(a, b) if a.dtype == np.float32 else np.where(b == 0, 0, a // np.where(b == 0, 1, b))
+    )
+
+
+def _floor_mod(a: Array, b: Array) -> Array:
+    return np.mod(a, b) if a.dtype == np.float32 else np.where(b == 0, 0, a % np.where(b == 0, 1, b))
+
+
+def _div_round(a: Array, b: Array) -> Array:
+    half = np.where(a < 0, -(b // 2), b // 2)
+    return _div(a + half, b)
+
+
+def _round_away(x: Array) -> Array:
+    whole = np.trunc(x)
+    return np.where(np.abs(x - whole) >= 0.5, whole + np.copysign(np.float32(1), x), whole)
+
+
+def _logistic(x: Array) -> Array:
+    return np.float32(1) / (np.float32(1) + np.exp(-x))
+
+
+def _leading_zeros(x: Array) -> Array:
+    """Of the 32 bits of x; `frexp` gives the bit length, exactly, for every u32."""
+    return 32 - np.frexp(x.astype(np.uint32).astype(np.float64))[1]
+
+
+ROWS = (
+    Primitive("add", 2, EVERY, np.add, "a + b"),
+    Primitive("sub", 2, EVERY, np.subtract, "a - b"),
+    Primitive("mul", 2, EVERY, np.multiply, "a * b"),
+    Primitive("div", 2, EVERY, _div, "a / b; integers truncate towards zero"),
+    Primitive("floor_div", 2, EVERY, _floor_div, "floor(a / b)"),
+    Primitive("floor_mod", 2, EVERY, _floor_mod, "a - b * floor(a / b): the sign of b"),
+    Primitive("min", 2, EVERY, lambda a, b: np.where(b < a, b, a), "b < a ? b : a"),
+    Primitive("max", 2, EVERY, lambda a, b: np.where(a < b, b, a), "a < b ? b : a"),
+    Primitive("pow", 2, FLOAT, np.power, "a to the power b"),
+    Primitive("neg", 1, EVERY, np.negative, "-a"),
+    Primitive("abs", 1, EVERY, np.abs, "|a|"),
+    Primitive("square", 1, EVERY, np.square, "a * a"),
+    Primitive("exp", 1, FLOAT, np.exp, "e to the power a"),
+    Primitive("log", 1, FLOAT, np.log, "natural logarithm"),
+    Primitive("sqrt", 1, FLOAT, np.sqrt, "square root"),
+    Primitive("rsqrt", 1, FLOAT, lambda a: np.float32(1) / np.sqrt(a), "1 / sqrt(a)"),
+    Primitive("sin", 1, FLOAT, np.sin, "sine of radians"),
+    Primitive("cos", 1, FLOAT, np.cos, "cosine of radians"),
+    Primitive("tanh", 1, FLOAT, np.tanh, "hyperbolic tangent"),
+    Primitive("logistic", 1, FLOAT, _logistic, "1 / (1 + exp(-a))"),
+    Primitive("floor", 1, FLOAT, np.floor, "to the integer below"),
+    Primitive("ceil", 1, FLOAT, np.ceil, "to the integer above"),
+    Primitive("trunc", 1, FLOAT, np.trunc, "to the integer towards zero"),
+    Primitive("round", 1, FLOAT, np.rint, "to the nearest integer, ties to even"),
+    Primitive("round_away", 1, FLOAT, _round_away, "to the nearest integer, ties away from zero, exactly"),
+    Primitive("lt", 2, EVERY, np.less, "a < b"),
+    Primitive("le", 2, EVERY, np.less_equal, "a <= b"),
+    Primitive("gt", 2, EVERY, np.greater, "a > b"),
+    Primitive("ge", 2, EVERY, np.greater_equal, "a >= b"),
+    Primitive("eq", 2, EVERY, np.equal, "a == b"),
+    Primitive("ne", 2, EVERY, np.not_equal, "a != b"),
+    Primitive("and", 2, EVERY, lambda a, b: (a != 0) & (b != 0), "a and b, as 0 or 1"),
+    Primitive("or", 2, EVERY, lambda a, b: (a != 0) | (b != 0), "a or b, as 0 or 1"),
+    Primitive("not", 1, EVERY, lambda a: a == 0, "not a, as 0 or 1"),
+    Primitive("select", 3, EVERY, lambda c, a, b: np.where(c != 0, a, b), "c ? a : b"),
+    Primitive(
+        "clamp", 1, EVERY, lambda a, low, high: np.where(a < low, low, np.where(high < a, high, a)),
+        "min(max(a, low), high) for the args (low, high); a NaN stays", args=2,
+    ),
+    Primitive("div_round", 2, INTEGER, _div_round, "a / b for b > 0 to the nearest, ties away from zero"),
+    Primitive(
+        "mulq", 1, NARROW, quantized.multiply_by_quantized_multiplier,
+        "a * multiplier * 2^(shift - 31) for the args (multiplier, shift), as TFLite rounds", args=2,
+    ),
+    Primitive(
+        "mulq_high", 2, NARROW, quantized.doubling_high_multiply,
+        "the high half of 2ab, rounded and saturating",
+    ),
+    Primitive(
+        "shift_right", 2, NARROW, quantized.rounding_shift_right,
+        "a / 2^b for b in 0..31, to the nearest integer, ties away from zero",
+    ),
+    Primitive("shift_left", 2, NARROW, quantized.saturating_shift_left, "a * 2^b for b in 0..31, saturating"),
+    Primitive("leading_zeros", 1, NARROW, _leading_zeros, "zero bits above the highest set bit of the 32"),
+)  # fmt: skip
+PRIMITIVES = {row.name: row for row in ROWS}
