@@ -3,6 +3,7 @@
 EngineError
 ├── ModelError        the bytes are not a model that can be read: what, at which offset or tensor, what was expected
 ├── UnsupportedError  a valid model that this engine (or this backend) cannot run: operator, index, what to do
+├── ExportError       a model that cannot be written: tensor or operator, what was got, what is expected
 └── RunError          a run that could not be carried out: wrong input, index out of range, no memory
 """
 
@@ -16,6 +17,10 @@ class ModelError(EngineError):
 
 
 class UnsupportedError(EngineError):
+    pass
+
+
+class ExportError(EngineError):
     pass
 
 

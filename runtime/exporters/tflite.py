@@ -1,8 +1,8 @@
 """Write `.tflite` flatbuffers: `write(ModelSpec) -> bytes`, the mirror of `runtime/importers/tflite.py`.
 
-One row of `OPERATORS` describes one operator: its options table, the fields with their defaults, and the version
-that each feature asks for. Quantising a float model is left to `quantize.py`. Format: schema.fbs of TensorFlow Lite,
-schema version 3; operator versions: tensorflow/lite/tools/versioning/op_version.cc.
+One row of `OPERATORS` describes one operator: its options table, the fields with their defaults, and the
+version that each feature asks for. Quantising a float model is left to `quantize.py`. Format: schema.fbs of
+TensorFlow Lite, schema version 3; operator versions: tensorflow/lite/tools/versioning/op_version.cc.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,8 @@ import flatbuffers
 import numpy as np
 import numpy.typing as npt
 import tflite as schema
+
+from runtime.errors import ExportError
 
 Array = npt.NDArray[Any]
 Option = int | float | str | tuple[int, ...]
@@ -33,13 +35,9 @@ SCHEMA_VERSION = 3
 ABSENT = -1  # the position of an optional input that is left out
 
 
-class ExportError(ValueError):
-    """The ModelSpec cannot be written; the message says which tensor or operator, what was got, what is expected."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorSpec:
-    """A tensor; a constant when it has `data`, quantised when it has `scale`. A dimension of -1 is dynamic."""
+    """A tensor; a constant when it has `data`, quantised when it has `scale`. A size of -1 is dynamic."""
 
     name: str
     shape: tuple[int, ...]
@@ -57,7 +55,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class OpSpec:
-    """One operator on tensors by name, "" for an absent optional input. Options left out have the row's default."""
+    """One operator; its tensors by name, "" for an optional input left out; options default to its row's."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -67,7 +65,7 @@ class OpSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One graph, operators in the order of execution. `signature` is its key; the names in it are the tensor names."""
+    """One graph, operators in order of execution; `signature` is its key, tensor names are the names in it."""
 
     tensors: tuple[TensorSpec, ...]
     operators: tuple[OpSpec, ...]
@@ -97,7 +95,7 @@ Needs = Callable[[Tensors, Mapping[str, Option]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one operator is written: options table ("" for none), fields with defaults, version that a feature needs."""
+    """How an operator is written: options table ("" for none), fields with defaults, version by feature."""
 
     table: str = ""
     fields: Mapping[str, Option] = field(default_factory=dict)
@@ -213,12 +211,12 @@ def version_of(op: OpSpec, inputs: Tensors, options: Mapping[str, Option]) -> in
 
 
 def write(model: ModelSpec) -> bytes:
-    """The model as a `.tflite` file; equal models give equal bytes. Raises ExportError where the model is at fault."""
+    """The model as a `.tflite` file; equal models give equal bytes. Raises ExportError with the place at fault."""
     return _Writer(model).model()
 
 
 class _Writer:
-    """One flatbuffer in the making. It grows from its end, so every part is written before what refers to it."""
+    """One flatbuffer in the making. It grows from its end: every part is written before what refers to it."""
 
     def __init__(self, model: ModelSpec) -> None:
         self.spec = model
@@ -298,7 +296,7 @@ class _Writer:
     def option(self, name: str, value: Option) -> float:
         """A scalar as it stands, an enum as its number, a list of dimensions as the offset of its vector."""
         if isinstance(value, str):
-            return ENUMS[name][value]
+            return int(ENUMS[name][value])
         return self.numbers(value, "int32") if isinstance(value, tuple) else value
 
     def tensor(self, tensor: TensorSpec) -> int:
