@@ -217,7 +217,7 @@ def _sort(attrs: Sort, inputs: Sequence[Array], outputs: Sequence[Value]) -> lis
 
 
 def _rng(attrs: Rng, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:  # noqa: ARG001
-    """Element i takes block counter + i: uniform = high 24 bits of word 0; normal = Box-Muller of words 0, 1."""
+    """Element i takes block counter + i: uniform = 24 bits of word 0; normal = Box-Muller of words 0, 1."""
     counter = np.arange(outputs[0].elements, dtype=np.uint64) + np.uint64(attrs.counter)
     words = philox(counter, attrs.seed)
     uniform = (words[0] >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)

@@ -1,0 +1,347 @@
+"""Read a `.tflite` flatbuffer: `load(model, name) -> Graph` at GRAPH level.
+
+The file is not trusted: each count, index, shape, type and size is checked before it is used, every list is bounded,
+and whatever the schema bindings raise on garbage becomes a ModelError. What an operator's tensors must look like is
+left to `runtime.shapes` and `runtime.decompose`. Format: schema.fbs of TensorFlow Lite, schema version 3.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import tflite as schema
+
+from runtime.atoms import MAX_RANK
+from runtime.errors import ModelError, UnsupportedError
+from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
+from runtime.operators import ENUMS, OPERATORS, VECTORS, Operator
+
+IDENTIFIER = b"TFL3"
+MAX_TENSORS = 65_536
+MAX_NODES = 65_536
+MAX_LIST = 1_000_000
+"""Numbers in all lists of a file together, so that many tables that share one long list cannot stall the reader."""
+MAX_BYTES = 2**31 - 1
+"""Of one tensor."""
+
+DTYPES = {
+    schema.TensorType.FLOAT32: DType.F32,
+    schema.TensorType.FLOAT16: DType.F16,
+    schema.TensorType.INT8: DType.I8,
+    schema.TensorType.UINT8: DType.U8,
+    schema.TensorType.INT16: DType.I16,
+    schema.TensorType.INT32: DType.I32,
+    schema.TensorType.INT64: DType.I64,
+    schema.TensorType.BOOL: DType.BOOL,
+}
+_OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+_TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+_GARBAGE = (
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    MemoryError,
+)
+"""What the bindings, NumPy and this module's own look-ups raise when offsets point into nowhere."""
+
+
+def load(model: bytes, name: str) -> Graph:
+    """The graph of a model file; `name` stands in messages.
+
+    Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what the engine
+    does not have (more than one subgraph, custom operators, sparse or variable tensors, other element types).
+    """
+    reader = _Reader(model, name)
+    try:
+        return reader.graph()
+    except (ModelError, UnsupportedError):
+        raise
+    except _GARBAGE as error:
+        raise ModelError(f"{name}: {reader.place} cannot be read ({error}); the file is damaged") from error
+
+
+class _Reader:
+    """One pass over one file. `place` names what is being read, for the message when it is garbage."""
+
+    def __init__(self, model: bytes, name: str) -> None:
+        self.bytes, self.name, self.place = model, name, "the header"
+        self.budget = MAX_LIST
+
+    def bad(self, what: str) -> ModelError:
+        return ModelError(f"{self.name}: {self.place}: {what}")
+
+    def lacking(self, what: str) -> UnsupportedError:
+        return UnsupportedError(f"{self.name}: {self.place}: {what}; the tflite backend may run this model")
+
+    # ---------------------------------------------------------------- lists
+
+    def count(self, length: int, limit: int, what: str) -> int:
+        """A length of the file, charged to the budget of the whole file."""
+        self.budget -= length
+        if not 0 <= length <= limit or self.budget < 0:
+            raise self.bad(f"{length} {what}, at most {min(limit, self.budget + length)} can be read")
+        return length
+
+    def numbers(self, table: Any, field: str, what: str) -> Array:
+        """A vector of numbers; an absent one is empty."""
+        length = self.count(getattr(table, f"{field}Length")(), MAX_LIST, what)
+        if length == 0:
+            return np.empty(0, np.int64)
+        vector = getattr(table, f"{field}AsNumpy")()
+        if len(vector) != length:
+            raise self.bad(f"{what} end beyond the file")
+        return np.asarray(vector)
+
+    def integers(self, table: Any, field: str, what: str) -> tuple[int, ...]:
+        return tuple(int(number) for number in self.numbers(table, field, what))
+
+    def present(self, table: Any, what: str) -> Any:
+        """A table that must be there; the bindings also give None for one at a null offset."""
+        if table is None:
+            raise self.bad(f"{what} is missing")
+        return table
+
+    # ---------------------------------------------------------------- the model
+
+    def graph(self) -> Graph:
+        if len(self.bytes) < 16 or self.bytes[4:8] != IDENTIFIER:
+            raise self.bad(f"expected a file of at least 16 bytes with {IDENTIFIER!r} at offset 4")
+        model = schema.Model.GetRootAs(self.bytes, 0)
+        if model.Version() != 3:
+            raise self.bad(f"schema version {model.Version()}, expected 3")
+        if (subgraphs := model.SubgraphsLength()) != 1:
+            raise (self.lacking if subgraphs > 1 else self.bad)(f"{subgraphs} subgraphs, expected 1")
+        subgraph = self.present(model.Subgraphs(0), "subgraph 0")
+        values = self.values(model, subgraph)
+        self.place = "the graph"
+        inputs = self.ids(self.integers(subgraph, "Inputs", "graph inputs"), len(values))
+        outputs = self.ids(self.integers(subgraph, "Outputs", "graph outputs"), len(values))
+        nodes = self.nodes(model, subgraph, len(values))
+        values, nodes = _widened_constants(values, nodes)
+        self.check_order(values, nodes, inputs, outputs)
+        return Graph(values, nodes, inputs, outputs, self.signatures(model, inputs, outputs))
+
+    def ids(self, ids: tuple[int, ...], tensors: int, optional: bool = False) -> tuple[int, ...]:
+        for index in ids:
+            if not (0 <= index < tensors or (optional and index == ABSENT)):
+                raise self.bad(f"tensor index {index} is outside 0..{tensors - 1}")
+        return ids
+
+    def check_order(
+        self,
+        values: tuple[Value, ...],
+        nodes: tuple[Node, ...],
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+    ) -> None:
+        """Each tensor has one source (constant, graph input or one node) and is there before it is used."""
+        ready = {i for i, value in enumerate(values) if value.data is not None}
+        for index in inputs:
+            self.claim(values, ready, index, "graph input")
+        for node in nodes:
+            self.place = node.source
+            for index in node.inputs:
+                if index != ABSENT and index not in ready:
+                    raise self.bad(f"input {values[index].name!r} is not produced before it is used")
+            for index in node.outputs:
+                self.claim(values, ready, index, "output")
+        self.place = "the graph"
+        for index in outputs:
+            if index not in ready:
+                raise self.bad(f"graph output {values[index].name!r} is produced by no node")
+
+    def claim(self, values: tuple[Value, ...], ready: set[int], index: int, role: str) -> None:
+        if index in ready:
+            raise self.bad(f"{role} {values[index].name!r} has a value already: a tensor has one source")
+        ready.add(index)
+
+    # ---------------------------------------------------------------- tensors
+
+    def values(self, model: Any, subgraph: Any) -> tuple[Value, ...]:
+        self.place = "the tensors"
+        buffers = model.BuffersLength()
+        values = []
+        for i in range(self.count(subgraph.TensorsLength(), MAX_TENSORS, "tensors")):
+            self.place = f"tensor {i}"
+            values.append(self.value(model, self.present(subgraph.Tensors(i), "the table"), buffers))
+        return tuple(values)
+
+    def value(self, model: Any, tensor: Any, buffers: int) -> Value:
+        name = (tensor.Name() or b"").decode("utf-8", "replace")
+        self.place += f" {name!r}" if name else ""
+        if tensor.Type() not in DTYPES:
+            raise self.lacking(f"element type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())}")
+        dtype = DTYPES[tensor.Type()]
+        if tensor.Sparsity() is not None:
+            raise self.lacking("sparse storage")
+        if tensor.IsVariable():
+            raise self.lacking("a variable tensor")
+        shape = self.shape(tensor, dtype)
+        if not 0 <= tensor.Buffer() < max(buffers, 1):
+            raise self.bad(f"buffer {tensor.Buffer()} is outside 0..{buffers - 1}")
+        data = self.data(model.Buffers(tensor.Buffer()), shape, dtype) if buffers else None
+        return Value(name, shape, dtype, self.quantization(tensor, shape, dtype), data)
+
+    def shape(self, tensor: Any, dtype: DType) -> Shape:
+        shape = self.integers(tensor, "Shape", "dimensions")
+        if len(shape) > MAX_RANK:
+            raise self.lacking(f"rank {len(shape)}, the most is {MAX_RANK}")
+        if any(size < 0 for size in shape) or math.prod(shape) * dtype.size > MAX_BYTES:
+            raise self.bad(
+                f"shape {shape} of {dtype.value}: expected sizes >= 0 and at most {MAX_BYTES} bytes"
+            )
+        return shape
+
+    def data(self, buffer: Any, shape: Shape, dtype: DType) -> Array | None:
+        """The constant in a buffer; None for the empty buffer of a tensor that is computed."""
+        if self.present(buffer, "its buffer").Offset() > 1:
+            raise self.lacking("data outside the flatbuffer")
+        expected = math.prod(shape) * dtype.size
+        if (length := buffer.DataLength()) == 0:
+            return np.zeros(shape, dtype.numpy) if expected == 0 else None
+        if length != expected:
+            raise self.bad(f"{length} bytes of data, expected {expected} for {dtype.value} {shape}")
+        stored = buffer.DataAsNumpy()
+        if dtype is DType.BOOL:
+            stored = stored != 0  # a bool that is neither 0 nor 1 is not one
+        return np.require(stored, requirements="C").view(dtype.numpy).reshape(shape)
+
+    def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
+        table = tensor.Quantization()
+        if table is None or dtype in (DType.F32, DType.F16, DType.BOOL) or table.ScaleLength() == 0:
+            return None
+        if table.DetailsType():
+            raise self.lacking("a custom quantization")
+        scale = tuple(float(number) for number in self.numbers(table, "Scale", "scales"))
+        zero_point = self.integers(table, "ZeroPoint", "zero points") or (0,) * len(scale)
+        axis = table.QuantizedDimension()
+        if not all(math.isfinite(number) and number >= 0 for number in scale):
+            raise self.bad(f"scales {scale[:4]}: expected finite numbers that are not negative")
+        if len(zero_point) != len(scale):
+            raise self.bad(f"{len(scale)} scales and {len(zero_point)} zero points, expected as many of each")
+        limits = np.iinfo(dtype.numpy)
+        if not all(limits.min <= number <= limits.max for number in zero_point):
+            raise self.bad(f"zero points {zero_point[:4]} do not fit {dtype.value}")
+        if len(scale) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scale)):
+            raise self.bad(f"{len(scale)} scales along axis {axis} of shape {shape}")
+        return Quantization(scale, zero_point, axis if len(scale) > 1 else 0)
+
+    # ---------------------------------------------------------------- operators
+
+    def nodes(self, model: Any, subgraph: Any, tensors: int) -> tuple[Node, ...]:
+        self.place = "the operators"
+        nodes = []
+        for i in range(self.count(subgraph.OperatorsLength(), MAX_NODES, "operators")):
+            self.place = f"operator {i}"
+            operator = self.present(subgraph.Operators(i), "the table")
+            nodes.append(self.node(model, operator, i, tensors))
+        return tuple(nodes)
+
+    def node(self, model: Any, operator: Any, position: int, tensors: int) -> Node:
+        if operator.OpcodeIndex() >= model.OperatorCodesLength():
+            raise self.bad(f"operator code {operator.OpcodeIndex()} of {model.OperatorCodesLength()}")
+        code = self.present(model.OperatorCodes(operator.OpcodeIndex()), "its operator code")
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the older field is one byte wide
+        name = _OPERATOR_NAMES.get(builtin, f"number {builtin}")
+        self.place = source = f"{name}#{position}"
+        if name not in OPERATORS:
+            custom = f" {(code.CustomCode() or b'').decode('utf-8', 'replace')!r}" if name == "CUSTOM" else ""
+            raise self.lacking(f"operator {name}{custom} is not known")
+        row = OPERATORS[name]
+        inputs = self.ids(self.integers(operator, "Inputs", "inputs"), tensors, optional=True)
+        outputs = self.ids(self.integers(operator, "Outputs", "outputs"), tensors)
+        for ids, (least, most), what in ((inputs, row.inputs, "inputs"), (outputs, row.outputs, "outputs")):
+            if not least <= len(ids) <= most:
+                raise self.bad(f"{len(ids)} {what}, expected {least}..{most}")
+        if ABSENT in inputs[: row.inputs[0]]:
+            raise self.bad(f"input {inputs.index(ABSENT)} is left out, but it is not optional")
+        return Node(name, inputs, outputs, MappingProxyType(self.attributes(operator, row)), source)
+
+    def attributes(self, operator: Any, row: Operator) -> dict[str, Any]:
+        """The fields of the options table; an operator without one has the defaults of the schema."""
+        if not row.fields:
+            return {}
+        options = getattr(schema, row.table)()
+        given = operator.BuiltinOptions()
+        if given is None:
+            options.Init(_EMPTY_TABLE, 4)
+        elif operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, row.table):
+            raise self.bad(f"options of type {operator.BuiltinOptionsType()}, expected {row.table}")
+        else:
+            options.Init(given.Bytes, given.Pos)
+        return {field: self.attribute(options, field) for field in row.fields}
+
+    def attribute(self, options: Any, field: str) -> Any:
+        accessor = "".join(word.capitalize() for word in field.split("_"))
+        if field in VECTORS:
+            return self.integers(options, accessor, field)
+        read: Callable[[], Any] = getattr(options, accessor)
+        number = read()
+        if field not in ENUMS:
+            return number
+        if number not in ENUMS[field]:
+            raise self.bad(f"{field} = {number}, expected one of {', '.join(ENUMS[field].values())}")
+        return ENUMS[field][number]
+
+    # ---------------------------------------------------------------- signatures
+
+    def signatures(
+        self, model: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]
+    ) -> Mapping[str, Signature]:
+        found = {}
+        for i in range(self.count(model.SignatureDefsLength(), MAX_NODES, "signatures")):
+            self.place = f"signature {i}"
+            entry = self.present(model.SignatureDefs(i), "the table")
+            key = (entry.SignatureKey() or b"").decode("utf-8", "replace")
+            found[key] = Signature(
+                self.arguments(entry.InputsLength(), entry.Inputs, inputs),
+                self.arguments(entry.OutputsLength(), entry.Outputs, outputs),
+            )
+        return MappingProxyType(found)
+
+    def arguments(self, length: int, read: Callable[[int], Any], ends: tuple[int, ...]) -> Mapping[str, int]:
+        arguments = {}
+        for i in range(self.count(length, MAX_TENSORS, "arguments")):
+            entry = self.present(read(i), f"argument {i}")
+            name = (entry.Name() or b"").decode("utf-8", "replace")
+            if entry.TensorIndex() not in ends:
+                raise self.bad(
+                    f"argument {name!r} is tensor {entry.TensorIndex()}, not one of the graph's {ends}"
+                )
+            arguments[name] = entry.TensorIndex()
+        return MappingProxyType(arguments)
+
+
+_EMPTY_TABLE = struct.pack("<HHi", 4, 4, 4)
+"""A vtable without fields, and at offset 4 a table that points back to it: every field has its default."""
+
+
+def _widened_constants(
+    values: tuple[Value, ...], nodes: tuple[Node, ...]
+) -> tuple[tuple[Value, ...], tuple[Node, ...]]:
+    """Float16 weights: DEQUANTIZE of a float16 constant becomes a float32 constant."""
+    widened, kept = list(values), []
+    for node in nodes:
+        source = values[node.inputs[0]] if node.op == "DEQUANTIZE" else None
+        target = values[node.outputs[0]]
+        if (
+            source is None
+            or source.dtype is not DType.F16
+            or source.data is None
+            or target.dtype is not DType.F32
+        ):
+            kept.append(node)
+        else:
+            data = source.data.astype(np.float32)
+            widened[node.outputs[0]] = replace(target, shape=source.shape, data=data)
+    return tuple(widened), tuple(kept)

@@ -1,0 +1,98 @@
+"""One row per TFLite operator that the engine knows: how many tensors it takes and gives, which attributes it has.
+
+Attribute names are the snake_case field names of the options table in TFLite's schema.fbs; enums become their names
+("SAME", "RELU6"), vectors become tuples of int. What an operator means is in `runtime.shapes` and
+`runtime.decompose`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MANY = 4096
+PADDING = {0: "SAME", 1: "VALID"}
+ACTIVATION = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
+ENUMS = {"padding": PADDING, "fused_activation_function": ACTIVATION}
+VECTORS = frozenset({"new_shape", "squeeze_dims"})
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Least and most inputs and outputs; `table` is the options table, "" where every attribute is a tensor."""
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int] = (1, 1)
+    table: str = ""
+    fields: tuple[str, ...] = ()
+
+
+def _unary(table: str = "", *fields: str) -> Operator:
+    return Operator((1, 1), table=table, fields=fields)
+
+
+def _binary(table: str = "", *fields: str) -> Operator:
+    return Operator((2, 2), table=table, fields=fields)
+
+
+FUSED = "fused_activation_function"
+SLIDING = ("padding", "stride_w", "stride_h", FUSED)
+DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
+POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
+STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset")
+
+OPERATORS = {
+    # windows and matrices
+    "CONV_2D": Operator((2, 3), table="Conv2DOptions", fields=DILATED),
+    "DEPTHWISE_CONV_2D": Operator(
+        (2, 3), table="DepthwiseConv2DOptions", fields=(*DILATED, "depth_multiplier")
+    ),
+    "AVERAGE_POOL_2D": POOL,
+    "MAX_POOL_2D": POOL,
+    "FULLY_CONNECTED": Operator(
+        (2, 3), table="FullyConnectedOptions", fields=(FUSED, "weights_format", "keep_num_dims")
+    ),
+    "BATCH_MATMUL": _binary("BatchMatMulOptions", "adj_x", "adj_y"),
+    # element-wise
+    "ADD": _binary("AddOptions", FUSED),
+    "SUB": _binary("SubOptions", FUSED),
+    "MUL": _binary("MulOptions", FUSED),
+    "DIV": _binary("DivOptions", FUSED),
+    "MAXIMUM": _binary(),
+    "MINIMUM": _binary(),
+    "SQUARED_DIFFERENCE": _binary(),
+    "RELU": _unary(),
+    "RELU6": _unary(),
+    "RELU_N1_TO_1": _unary(),
+    "LOGISTIC": _unary(),
+    "TANH": _unary(),
+    "ABS": _unary(),
+    "NEG": _unary(),
+    "EXP": _unary(),
+    "SQRT": _unary(),
+    "RSQRT": _unary(),
+    "LEAKY_RELU": _unary("LeakyReluOptions", "alpha"),
+    "HARD_SWISH": _unary(),
+    "SOFTMAX": _unary("SoftmaxOptions", "beta"),
+    # views
+    "RESHAPE": Operator((1, 2), table="ReshapeOptions", fields=("new_shape",)),
+    "SQUEEZE": _unary("SqueezeOptions", "squeeze_dims"),
+    "EXPAND_DIMS": _binary(),
+    "TRANSPOSE": _binary(),
+    "CONCATENATION": Operator((1, MANY), table="ConcatenationOptions", fields=("axis", FUSED)),
+    "PAD": _binary(),
+    "PADV2": Operator((3, 3)),
+    "SLICE": Operator((3, 3)),
+    "STRIDED_SLICE": Operator((4, 4), table="StridedSliceOptions", fields=STRIDED_SLICE),
+    "SPLIT": Operator((2, 2), (1, MANY), "SplitOptions", ("num_splits",)),
+    "PACK": Operator((1, MANY), table="PackOptions", fields=("axis", "values_count")),
+    "GATHER": _binary("GatherOptions", "axis", "batch_dims"),
+    # reductions
+    "MEAN": _binary("ReducerOptions", "keep_dims"),
+    "SUM": _binary("ReducerOptions", "keep_dims"),
+    "REDUCE_MAX": _binary("ReducerOptions", "keep_dims"),
+    "ARG_MAX": _binary("ArgMaxOptions"),
+    # types
+    "QUANTIZE": _unary(),
+    "DEQUANTIZE": _unary(),
+    "CAST": _unary(),
+}
