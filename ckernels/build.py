@@ -1,0 +1,142 @@
+"""Builds the C kernels: `python -m ckernels.build [--sanitize] [--force]`.
+
+`ck.h` is the cffi cdef as it stands, without its `#` lines. Objects go to `build/<cache tag>/`, the extension next to
+this package; with --sanitize both go to `build/<cache tag>-sanitize/`, which `WALLE_CKERNELS` selects at import.
+Nothing is compiled when sources, flags and compiler are those of the last build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from cffi import FFI
+
+PACKAGE = Path(__file__).resolve().parent
+STANDARD = ("-std=c11", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+OPTIMISED = ("-O3",)
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+ISA_FLAGS = {
+    "avx2": {"x86_64": ("-mavx2", "-mfma", "-ffp-contract=fast"), "i686": ("-mavx2", "-mfma", "-ffp-contract=fast")},
+    "neon": {"aarch64": (), "armv7l": ("-mfpu=neon-vfpv4",)},
+}
+"""Source name suffix -> machine -> flags. A file is left out on a machine that its suffix does not name."""
+
+
+class BuildError(Exception):
+    """The kernels cannot be built here; the message says what to do next."""
+
+
+def extension() -> str:
+    return f"_ckernels{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def build(sanitize: bool = False, force: bool = False) -> Path:
+    """Compiles what has changed and returns the extension's path; raises BuildError."""
+    tag = f"{sys.implementation.cache_tag}-{platform.machine()}" + ("-sanitize" if sanitize else "")
+    work = PACKAGE.parent / "build" / tag
+    target = (work if sanitize else PACKAGE) / extension()
+    compiler, flags = _compiler(), (*STANDARD, *(SANITIZED if sanitize else OPTIMISED))
+    digest, stamp = source_digest((*compiler, *flags)), work / "digest"
+    if not force and target.exists() and stamp.exists() and stamp.read_text() == digest:
+        return target
+    work.mkdir(parents=True, exist_ok=True)
+    glue = _glue(work, digest)
+    objects = [_compile(compiler, (*flags, "-w", f"-I{_python_headers()}", f"-I{PACKAGE}"), glue, work)]
+    for source in sources():
+        objects.append(_compile(compiler, (*flags, *WARNINGS, *isa_flags(source)), source, work))
+    fresh = target.with_name(target.name + ".new")
+    linked = [f for f in flags if f.startswith("-fsanitize")]
+    _call([*compiler, "-shared", *linked, "-o", str(fresh), *map(str, objects), "-lm"])
+    os.replace(fresh, target)
+    stamp.write_text(digest)
+    return target
+
+
+def sources() -> list[Path]:
+    """The C files that this machine can compile."""
+    machine = platform.machine()
+    return [f for f in sorted(PACKAGE.glob("*.c")) if machine in ISA_FLAGS.get(_suffix(f), {machine: ()})]
+
+
+def isa_flags(source: Path) -> tuple[str, ...]:
+    return ISA_FLAGS.get(_suffix(source), {}).get(platform.machine(), ())
+
+
+def source_digest(flags: Sequence[str] = ()) -> str:
+    """Of everything that the binary is made from."""
+    digest = hashlib.sha256(repr((sys.version, *flags)).encode())
+    for path in sorted([*PACKAGE.glob("*.[ch]"), *PACKAGE.glob("*.inc"), Path(__file__)]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def cdef() -> str:
+    """`ck.h` without the lines that only the C preprocessor reads."""
+    return "".join(line for line in (PACKAGE / "ck.h").open() if not line.startswith("#"))
+
+
+def _suffix(source: Path) -> str:
+    return source.stem.rpartition("_")[2]
+
+
+def _glue(work: Path, digest: str) -> Path:
+    """The cffi module's C source; it carries the digest, so that caches can tell one build from another."""
+    ffi = FFI()
+    ffi.cdef(cdef() + "\nstatic const char *const ck_build_digest;\n")
+    ffi.set_source("ckernels._ckernels", f'#include "ck.h"\nstatic const char *const ck_build_digest = "{digest}";\n')
+    path = work / "_ckernels.c"
+    ffi.emit_c_code(str(path))
+    return path
+
+
+def _compiler() -> tuple[str, ...]:
+    command = tuple(os.environ.get("CC", "cc").split())
+    if not command or shutil.which(command[0]) is None:
+        raise BuildError(f"no C compiler: {' '.join(command)!r} is not on the PATH; run `make system-deps`, or set CC")
+    return command
+
+
+def _python_headers() -> str:
+    folder = sysconfig.get_path("include")
+    if not (Path(folder) / "Python.h").exists():
+        raise BuildError(f"no Python.h in {folder}: run `make system-deps` (Debian: python3-dev), then `make build`")
+    return folder
+
+
+def _compile(compiler: Sequence[str], flags: Sequence[str], source: Path, work: Path) -> Path:
+    target = work / f"{source.stem}.o"
+    _call([*compiler, *flags, "-c", str(source), "-o", str(target)])
+    return target
+
+
+def _call(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"`{' '.join(command)}` failed:\n{done.stderr}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ckernels.build", description="Build the C kernels.")
+    parser.add_argument("--sanitize", action="store_true", help="with ASan and UBSan, into a folder of its own")
+    parser.add_argument("--force", action="store_true", help="even when nothing has changed")
+    options = parser.parse_args(arguments)
+    try:
+        print(build(options.sanitize, options.force))
+    except BuildError as error:
+        print(f"ckernels: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+/* ck.h: the whole interface of the C kernels.
+ *
+ * The lines that do not begin with '#' are also the cffi cdef, as they stand: plain declarations only.
+ * A program is a flat array of `ck_step`; `ck_run` walks it once over one arena. Kernels allocate nothing, keep no
+ * state and never touch Python, so any number of programs may run side by side.
+ */
+#ifndef CK_H
+#define CK_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    CK_OK = 0,
+    CK_BAD_INDEX = 1,  /* GATHER or SCATTER met an index outside its rows */
+} ck_status;
+
+/* Element types. CK_X8..CK_X64 stand for any type of that many bits: kernels that only move data. */
+typedef enum {
+    CK_F32, CK_F16, CK_I8, CK_U8, CK_I16, CK_I32, CK_I64, CK_BOOL, CK_X8, CK_X16, CK_X32, CK_X64, CK_Q8,
+} ck_dtype;
+
+/* Instruction sets, as bits: a kernel may run where all of its bits are present. */
+typedef enum {
+    CK_ISA_SCALAR = 0,
+    CK_ISA_AVX2 = 1,  /* AVX2 and FMA */
+    CK_ISA_NEON = 2,
+} ck_isa;
+
+typedef enum {
+    CK_RASTER, CK_RASTER_ADD, CK_GEMM, CK_MAP, CK_REDUCE, CK_GATHER, CK_SCATTER, CK_SORT, CK_RNG,
+    CK_DEPTHWISE, CK_WINDOW,
+} ck_operator;
+
+/* Where an operand lives: bases[base] + offset bytes. base -1: the operand is absent. */
+typedef struct {
+    int32_t base;
+    int64_t offset;
+} ck_operand;
+
+/* Address of index i: offset + sum(i[d] * strides[d]), in elements. Unused leading dims have size 1. */
+typedef struct {
+    int64_t offset;
+    int64_t strides[6];
+} ck_view;
+
+typedef struct {
+    int32_t input;        /* which operand the data comes from */
+    ck_view source;       /* into that operand */
+    ck_view destination;  /* into the output */
+    int64_t sizes[6];     /* the index space, shared by both views */
+} ck_region;
+
+/* out = fill everywhere (if filled), then every region in order is copied or added. */
+typedef struct {
+    ck_operand out;
+    const ck_operand *inputs;
+    const ck_region *regions;
+    int32_t n_regions;
+    int32_t filled;       /* 0: the regions cover the output, `fill` is not used */
+    int64_t elements;     /* of the output */
+    char fill[8];         /* one element, in its own type, at the front */
+} ck_raster;
+
+/* C[b,m,n] = epilogue(sum_k (A[b,m,k] - a_zero) * (B[b,k,n] - b_zero) + bias[n]).
+ * A is either a view over (batch, m, k), or indirect (batch 1): k is cut into `taps` chunks of equal length, contiguous
+ * in memory, and rows[m * taps + t] says at which element chunk t of row m starts; a negative entry reads `pad`.
+ */
+typedef struct {
+    ck_operand a, b, bias, c;
+    ck_operand packed;           /* B and bias as panels: [batch][ceil(n / nr)]{bias[nr], [ceil(k / kr)][nr][kr]}; the
+                                  * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off */
+    ck_operand scratch;          /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, 2 in CK_Q8) */
+    ck_operand pad;              /* k / taps elements that stand for the padding; absent without `rows` */
+    const int32_t *rows;         /* m * taps entries, or NULL */
+    int64_t taps;                /* 1 without `rows` */
+    int64_t batch, m, n, k;
+    ck_view a_view, b_view, c_view;  /* strides[0..2] are those of (batch, m, k), (batch, k, n), (batch, m, n) */
+    int32_t pack_now;            /* 1: B is not constant, fill `packed` in each run */
+    int32_t a_dtype, b_dtype;    /* CK_F32, or CK_I8 / CK_U8 for CK_Q8 kernels */
+    int32_t a_zero, b_zero;
+    float low, high;             /* the float epilogue: clamp */
+    int32_t c_dtype;             /* CK_Q8 kernels: CK_I8 / CK_U8, or CK_I32 for bare accumulators */
+    const int32_t *multiplier;   /* the integer epilogue, n of each: fixed point Q31 multiplier and power of two */
+    const int32_t *shift;
+    int32_t c_zero, c_low, c_high;
+} ck_gemm;
+
+/* One instruction of a MAP program: CK_MAP_LOAD input, CK_MAP_CONST value, or a row of ck_primitives(). */
+typedef struct {
+    int32_t op;
+    int32_t input;
+    double real[2];       /* in f32: the value of CONST, the args of a primitive */
+    int64_t integer[2];   /* the same in i32 and i64 */
+} ck_instruction;
+
+typedef enum { CK_MAP_LOAD = -2, CK_MAP_CONST = -1 } ck_map_op;
+
+/* out[output(i)] = program(inputs[j][views[j](i)] ...) for every i below sizes, on a stack of blocks. */
+typedef struct {
+    ck_operand out;
+    int32_t out_dtype;
+    int32_t n_instructions;
+    const ck_operand *inputs;
+    const int32_t *dtypes;       /* one per input */
+    const ck_view *views;        /* one per input */
+    const ck_instruction *program;
+    ck_view output;
+    int64_t sizes[6];
+} ck_map;
+
+typedef enum {
+    CK_SUM, CK_MAX, CK_MIN, CK_PROD, CK_ANY, CK_ALL, CK_ARGMAX, CK_ARGMIN,
+} ck_reduction;
+
+/* out[o,i] = op over a of in[o,a,i]. */
+typedef struct {
+    ck_operand in, out;
+    int32_t op;                  /* a ck_reduction */
+    int32_t out_dtype;
+    int64_t outer, axis, inner;
+} ck_reduce;
+
+/* out[i,:] = rows[index[i],:]. */
+typedef struct {
+    ck_operand rows_in, index, out;
+    int32_t index_dtype;         /* CK_I32 or CK_I64 */
+    int64_t rows, width, count;
+} ck_gather;
+
+typedef enum { CK_SCATTER_SET, CK_SCATTER_ADD, CK_SCATTER_MAX } ck_scatter_mode;
+
+/* out = base; then for i in order out[index[i],:] = / += / max= update[i,:]. */
+typedef struct {
+    ck_operand base, index, update, out;
+    int32_t index_dtype;
+    int32_t mode;                /* a ck_scatter_mode */
+    int64_t rows, width, count;
+} ck_scatter;
+
+/* The k largest of each row, descending, equal values by lower index. */
+typedef struct {
+    ck_operand in, values, indices;
+    ck_operand scratch;          /* 2 * width int32 */
+    int64_t rows, width, k;
+} ck_sort;
+
+/* Philox 4x32-10: element i is made of block counter + i; uniform takes word 0, normal words 0 and 1. */
+typedef struct {
+    ck_operand out;
+    int32_t normal;              /* 0: uniform in [0, 1), 1: standard normal */
+    uint64_t seed, counter;
+    int64_t elements;
+} ck_rng;
+
+/* Every kernel: its own parameter struct, and the table of base addresses. */
+typedef ck_status (*ck_kernel)(const void *params, char *const *bases);
+
+/* Fills `packed` of a GEMM from B and bias, for tiles of nr columns. */
+typedef void (*ck_packer)(const ck_gemm *params, int32_t nr, char *const *bases);
+
+typedef struct {
+    ck_kernel kernel;
+    const void *params;
+} ck_step;
+
+/* The registry: one row per micro-kernel, slow before fast; tests, benches and the choice are made from it. */
+typedef struct {
+    const char *name;
+    int32_t op;                  /* a ck_operator */
+    int32_t dtype;               /* a ck_dtype */
+    int32_t isa;                 /* bits of ck_isa */
+    int32_t mr, nr, kr;          /* GEMM: tile rows, tile columns, depth of a packed group; else 1 */
+    ck_kernel kernel;
+    ck_packer pack;              /* GEMM only */
+} ck_row;
+
+/* The MAP primitives, in the order of ck_instruction.op. */
+typedef struct {
+    const char *name;
+    int32_t arity;
+    int32_t types;               /* bits 1, 2, 4: defined for f32, i32, i64 */
+} ck_primitive;
+
+const ck_row *ck_rows(int32_t *count);
+const ck_primitive *ck_primitives(int32_t *count);
+int32_t ck_map_stack(void);      /* deepest stack that a MAP program may need */
+
+/* Instruction sets of this CPU, as bits of ck_isa. */
+int32_t ck_cpu_features(void);
+
+/* Runs the steps in order; stops at the first that fails and writes its index to *failed. */
+ck_status ck_run(const ck_step *steps, int32_t n_steps, char *const *bases, int32_t *failed);
+
+/* Memory aligned to 64 bytes, or NULL. After ck_fail_alloc(n) the n-th call from now fails (0: none does). */
+void *ck_alloc(int64_t size);
+void ck_free(void *memory);
+void ck_fail_alloc(int64_t countdown);
+
+#endif

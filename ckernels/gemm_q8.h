@@ -1,0 +1,109 @@
+/* gemm_q8.h: the 8-bit GEMM (either sign), exact in s32, written once; each gemm_q8_*.c names a tile.
+ *
+ * Both sides are widened to s16 with their zero points taken off (B when it is packed, A one tile of rows at a time), so
+ * that one "multiply pairs, add neighbours" instruction does two products per lane. PAIRS(a, b) is that instruction:
+ * for s32 lanes of two s16 each, a.lo * b.lo + a.hi * b.hi. VL is the number of s32 lanes.
+ */
+#include "kernels.h"
+#include "quantized.h"
+
+enum { L2_BYTES = 192 * 1024 };
+enum { VECTORS = NR / VL };
+
+typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+
+static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t at, int64_t n0, int64_t n) {
+    const int64_t step = p->c_view.strides[2];
+    if (!p->multiplier) {
+        for (int64_t j = 0; j < n; j++) ((int32_t *)c)[at + j * step] = acc[j];
+        return;
+    }
+    const int32_t *multiplier = p->multiplier + n0, *shift = p->shift + n0;
+    int32_t out[NR];
+    for (int64_t j = 0; j < n; j++) {
+        int32_t value = ck_requantise(acc[j], multiplier[j], shift[j]) + p->c_zero;
+        value = value < p->c_low ? p->c_low : value;
+        out[j] = value > p->c_high ? p->c_high : value;
+    }
+    for (int64_t j = 0; j < n; j++) ((uint8_t *)c)[at + j * step] = (uint8_t)out[j];
+}
+
+static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a, int64_t depth,
+                                                       const char *panel, char *c, int64_t at, int used, int64_t n0,
+                                                       int64_t n) {
+    vec acc[MR][VECTORS];
+    const vec *b = (const vec *)panel;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < VECTORS; j++) acc[i][j] = b[j];
+    for (int64_t k = 0; k < depth; k += 2) {
+        b += VECTORS;
+        for (int i = 0; i < rows; i++) {
+            int32_t pair;
+            memcpy(&pair, a + i * depth + k, sizeof pair);
+            vec both = pair - (vec){0};
+            for (int j = 0; j < VECTORS; j++) acc[i][j] += PAIRS(both, b[j]);
+        }
+    }
+    for (int i = 0; i < rows; i++) {
+        int32_t row[NR];
+        if (i >= used) break;
+        memcpy(row, acc[i], sizeof row);
+        store(p, row, c, at + i * p->c_view.strides[1], n0, n);
+    }
+}
+
+static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t step, int32_t dtype, int32_t zero) {
+    if (dtype == CK_I8 && step == 1) {
+        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)((int8_t)from[x] - zero);
+    } else if (dtype == CK_I8) {
+        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)((int8_t)from[x * step] - zero);
+    } else if (step == 1) {
+        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)(from[x] - zero);
+    } else {
+        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)(from[x * step] - zero);
+    }
+}
+
+/* Rows m0 .. m0 + used of A, widened to s16, `depth` (k made even) apart. */
+static void rows_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int64_t m0, int used, int64_t depth,
+                    int16_t *scratch) {
+    const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2], chunk = p->k / p->taps;
+    for (int i = 0; i < used; i++) {
+        int16_t *to = scratch + i * depth;
+        if (p->rows) {
+            for (int64_t t = 0; t < p->taps; t++) {
+                int32_t at = p->rows[(m0 + i) * p->taps + t];
+                widen(to + t * chunk, at < 0 ? pad : a + at, chunk, 1, p->a_dtype, p->a_zero);
+            }
+        } else {
+            widen(to, a + (m0 + i) * step_m, p->k, step_k, p->a_dtype, p->a_zero);
+        }
+        if (depth > p->k) to[p->k] = 0;
+    }
+}
+
+ck_status NAME(const void *params, char *const *bases) {
+    const ck_gemm *p = params;
+    const int64_t depth = (p->k + 1) / 2 * 2, panel = NR * 4 + depth * NR * 2, panels = (p->n + NR - 1) / NR;
+    const int64_t block = panel < L2_BYTES ? L2_BYTES / panel : 1;
+    const char *packed = ck_at(p->packed, bases);
+    int16_t *scratch = (int16_t *)ck_at(p->scratch, bases);
+    if (p->pack_now) ck_q8_pack_c2(p, NR, bases);
+    memset(scratch, 0, (size_t)(MR * depth) * sizeof *scratch);
+    for (int64_t b = 0; b < p->batch; b++) {
+        const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
+        for (int64_t first = 0; first < panels; first += block)
+            for (int64_t m = 0; m < p->m; m += MR) {
+                const int used = (int)ck_min(MR, p->m - m);
+                rows_of(p, a, (const uint8_t *)ck_at(p->pad, bases), m, used, depth, scratch);
+                for (int64_t j = first; j < ck_min(first + block, panels); j++) {
+                    const int64_t n = ck_min(NR, p->n - j * NR), *step = p->c_view.strides;
+                    const int64_t at = p->c_view.offset + b * step[0] + m * step[1] + j * NR * step[2];
+                    const char *from = packed + (b * panels + j) * panel;
+                    if (used == 1) tile(p, 1, scratch, depth, from, ck_at(p->c, bases), at, 1, j * NR, n);
+                    else tile(p, MR, scratch, depth, from, ck_at(p->c, bases), at, used, j * NR, n);
+                }
+            }
+    }
+    return CK_OK;
+}

@@ -1,0 +1,12 @@
+/* kernels.h: the prototype of every kernel, made from its registry row. */
+#ifndef CK_KERNELS_H
+#define CK_KERNELS_H
+#include "kernel.h"
+
+void ck_f32_pack(const ck_gemm *params, int32_t nr, char *const *bases);
+void ck_q8_pack_c2(const ck_gemm *params, int32_t nr, char *const *bases);
+
+#define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) ck_status NAME(const void *params, char *const *bases);
+#include "kernels.inc"
+#undef ROW
+#endif

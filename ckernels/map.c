@@ -1,0 +1,118 @@
+/* map.c: MAP, the element-wise atom; map.inc lists its primitives, map_body.h is the machine that runs them. */
+#include <math.h>
+
+#include "kernels.h"
+#include "quantized.h"
+
+enum { BLOCK = 256, STACK = 16 };
+
+static const ck_primitive primitives[] = {
+#define BOTH(name, arity, real, whole) {#name, arity, 7},
+#define REAL(name, arity, real) {#name, arity, 1},
+#define WHOLE(name, arity, whole) {#name, arity, 6},
+#define NARROW(name, arity, whole) {#name, arity, 2},
+#include "map.inc"
+#undef BOTH
+#undef REAL
+#undef WHOLE
+#undef NARROW
+};
+
+const ck_primitive *ck_primitives(int32_t *count) {
+    *count = (int32_t)(sizeof primitives / sizeof *primitives);
+    return primitives;
+}
+
+int32_t ck_map_stack(void) { return STACK; }
+
+/* Python's floor division and modulo of floats: the remainder takes the sign of b, the quotient is consistent with it. */
+static float floor_div(float a, float b) {
+    if (b == 0.0f) return a / b;
+    float remainder = fmodf(a, b), quotient = (a - remainder) / b;
+    if (remainder != 0.0f && (b < 0.0f) != (remainder < 0.0f)) quotient -= 1.0f;
+    if (quotient == 0.0f) return copysignf(0.0f, a / b);
+    float floor = floorf(quotient);
+    return quotient - floor > 0.5f ? floor + 1.0f : floor;
+}
+
+static float floor_mod(float a, float b) {
+    float remainder = fmodf(a, b);
+    if (b == 0.0f) return remainder;
+    if (remainder == 0.0f) return copysignf(0.0f, b);
+    return (b < 0.0f) != (remainder < 0.0f) ? remainder + b : remainder;
+}
+
+static int32_t saturated(int64_t x) { return x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : (int32_t)x; }
+
+static int32_t leading_zeros(uint32_t x) { return x == 0 ? 32 : __builtin_clz(x); }
+
+static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
+    for (int d = 5; d >= 0 && n > 0; d--) {
+        index[d] += n;
+        n = index[d] / sizes[d];
+        index[d] %= sizes[d];
+    }
+}
+
+/* Runs BODY for each innermost run of the n elements from `index` on: `run` elements, `step` apart, from element `at`
+ * of the view; `filled` elements came before. */
+#define RUNS(P, VIEW, INDEX, N, BODY)                                                    \
+    do {                                                                                 \
+        int64_t here[6], run;                                                            \
+        memcpy(here, INDEX, sizeof here);                                                \
+        for (int64_t filled = 0; filled < (N); filled += run) {                          \
+            const int64_t step = (VIEW).strides[5];                                      \
+            int64_t at = (VIEW).offset;                                                  \
+            for (int d = 0; d < 6; d++) at += here[d] * (VIEW).strides[d];               \
+            run = ck_min((P)->sizes[5] - here[5], (N) - filled);                         \
+            BODY;                                                                        \
+            advance((P)->sizes, here, run);                                              \
+        }                                                                                \
+    } while (0)
+
+static int64_t whole_of_real(float x, int64_t low, int64_t high) {
+    if (x != x) return 0;
+    return x <= (float)low ? low : x >= (float)high ? high : (int64_t)x;
+}
+
+#define T float
+#define U float
+#define C f32
+#define NAME ck_f32_map__scalar
+#define ARGS real
+#define IS_REAL 1
+#define IS_NARROW 0
+#define FROM_REAL(x) (x)
+#define FROM_HALF(x) ck_f32_of_f16(x)
+#define TO_WHOLE(x, low, high) (x != x ? 0 : x < (low) ? (low) : x > (high) ? (high) : (int32_t)x)
+#define TO_I32(x) whole_of_real(x, INT32_MIN, INT32_MAX)
+#define TO_I64(x) whole_of_real(x, INT64_MIN, INT64_MAX)
+#include "map_body.h"
+
+#define T int32_t
+#define U uint32_t
+#define C i32
+#define NAME ck_i32_map__scalar
+#define ARGS integer
+#define IS_REAL 0
+#define IS_NARROW 1
+#define FROM_REAL(x) whole_of_real(x, INT32_MIN, INT32_MAX)
+#define FROM_HALF(x) whole_of_real(ck_f32_of_f16(x), INT32_MIN, INT32_MAX)
+#define TO_WHOLE(x, low, high) (x < (low) ? (low) : x > (high) ? (high) : x)
+#define TO_I32(x) (x)
+#define TO_I64(x) (x)
+#include "map_body.h"
+
+#define T int64_t
+#define U uint64_t
+#define C i64
+#define NAME ck_i64_map__scalar
+#define ARGS integer
+#define IS_REAL 0
+#define IS_NARROW 0
+#define FROM_REAL(x) whole_of_real(x, INT64_MIN, INT64_MAX)
+#define FROM_HALF(x) whole_of_real(ck_f32_of_f16(x), INT64_MIN, INT64_MAX)
+#define TO_WHOLE(x, low, high) (x < (low) ? (low) : x > (high) ? (high) : x)
+#define TO_I32(x) saturated(x)
+#define TO_I64(x) (x)
+#include "map_body.h"

@@ -1,0 +1,168 @@
+/* map_body.h: MAP for one compute type. T is the type, U its unsigned twin (or T), C its prefix, NAME the kernel.
+ *
+ * A program runs on a stack of blocks: each instruction is one simple loop over up to BLOCK elements, which the compiler
+ * turns into vector code, so the cost of dispatch is paid once per block and not once per element.
+ */
+#define JOIN(a, b) a##_##b
+#define NAMED(prefix, name) JOIN(prefix, name)
+
+typedef T NAMED(C, block)[BLOCK];
+
+#define DEFINE(name, arity, expression)                                                                       \
+    static void NAMED(C, name)(NAMED(C, block) *restrict s, int n, const ck_instruction *instruction) {       \
+        (void)instruction;                                                                                    \
+        for (int i = 0; i < n; i++) {                                                                         \
+            const T a = s[0][i], b = s[arity > 1][i], c = s[arity > 2 ? 2 : 0][i];                            \
+            (void)a, (void)b, (void)c;                                                                        \
+            s[0][i] = (T)(expression);                                                                        \
+        }                                                                                                     \
+    }
+#define args(i) ((T)instruction->ARGS[i])
+#if IS_REAL
+#define BOTH(name, arity, real, whole) DEFINE(name, arity, real)
+#define REAL(name, arity, real) DEFINE(name, arity, real)
+#define WHOLE(name, arity, whole)
+#define NARROW(name, arity, whole)
+#else
+#define BOTH(name, arity, real, whole) DEFINE(name, arity, whole)
+#define REAL(name, arity, real)
+#define WHOLE(name, arity, whole) DEFINE(name, arity, whole)
+#if IS_NARROW
+#define NARROW(name, arity, whole) DEFINE(name, arity, whole)
+#else
+#define NARROW(name, arity, whole)
+#endif
+#endif
+#include "map.inc"
+#undef BOTH
+#undef REAL
+#undef WHOLE
+#undef NARROW
+
+static void (*const NAMED(C, functions)[])(NAMED(C, block) *restrict, int, const ck_instruction *) = {
+#define HERE(name) NAMED(C, name),
+#define BOTH(name, arity, real, whole) HERE(name)
+#if IS_REAL
+#define REAL(name, arity, real) HERE(name)
+#define WHOLE(name, arity, whole) NULL,
+#define NARROW(name, arity, whole) NULL,
+#else
+#define REAL(name, arity, real) NULL,
+#define WHOLE(name, arity, whole) HERE(name)
+#if IS_NARROW
+#define NARROW(name, arity, whole) HERE(name)
+#else
+#define NARROW(name, arity, whole) NULL,
+#endif
+#endif
+#include "map.inc"
+#undef BOTH
+#undef REAL
+#undef WHOLE
+#undef NARROW
+};
+
+/* Converts n elements, `step` apart, to the compute type. */
+static void NAMED(C, load)(T *restrict to, const char *from, int32_t dtype, int64_t at, int64_t step, int64_t n) {
+#define LOAD(ENUM, S, CONVERT)                                                        \
+    case ENUM: {                                                                      \
+        const S *source = (const S *)from + at;                                       \
+        if (step == 1)                                                                \
+            for (int64_t i = 0; i < n; i++) to[i] = (T)CONVERT(source[i]);            \
+        else                                                                          \
+            for (int64_t i = 0; i < n; i++) to[i] = (T)CONVERT(source[i * step]);     \
+        break;                                                                        \
+    }
+    switch (dtype) {
+        LOAD(CK_F32, float, FROM_REAL)
+        LOAD(CK_F16, uint16_t, FROM_HALF)
+        LOAD(CK_I8, int8_t, )
+        LOAD(CK_U8, uint8_t, )
+        LOAD(CK_BOOL, uint8_t, )
+        LOAD(CK_I16, int16_t, )
+        LOAD(CK_I32, int32_t, )
+        LOAD(CK_I64, int64_t, )
+    }
+#undef LOAD
+}
+
+/* Converts n results to the output's type: integers saturate, a NaN becomes 0. */
+static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, const T *restrict from, int64_t n) {
+#define STORE(ENUM, S, VALUE)                                                         \
+    case ENUM: {                                                                      \
+        S *target = (S *)to + at;                                                     \
+        if (step == 1) {                                                              \
+            for (int64_t i = 0; i < n; i++) {                                         \
+                const T x = from[i];                                                  \
+                target[i] = (S)(VALUE);                                               \
+            }                                                                         \
+        } else {                                                                      \
+            for (int64_t i = 0; i < n; i++) {                                         \
+                const T x = from[i];                                                  \
+                target[i * step] = (S)(VALUE);                                        \
+            }                                                                         \
+        }                                                                             \
+        break;                                                                        \
+    }
+    switch (dtype) {
+        STORE(CK_F32, float, x)
+        STORE(CK_F16, uint16_t, ck_f16_of_f32((float)x))
+        STORE(CK_I8, int8_t, TO_WHOLE(x, INT8_MIN, INT8_MAX))
+        STORE(CK_U8, uint8_t, TO_WHOLE(x, 0, UINT8_MAX))
+        STORE(CK_BOOL, uint8_t, x != 0)
+        STORE(CK_I16, int16_t, TO_WHOLE(x, INT16_MIN, INT16_MAX))
+        STORE(CK_I32, int32_t, TO_I32(x))
+        STORE(CK_I64, int64_t, TO_I64(x))
+    }
+#undef STORE
+}
+
+ck_status NAME(const void *params, char *const *bases) {
+    const ck_map *p = params;
+    NAMED(C, block) stack[STACK];
+    int64_t index[6] = {0}, total = 1;
+    for (int d = 0; d < 6; d++) total *= p->sizes[d];
+    for (int64_t done = 0; done < total; done += BLOCK) {
+        const int n = (int)ck_min(BLOCK, total - done);
+        int depth = 0;
+        for (int32_t i = 0; i < p->n_instructions; i++) {
+            const ck_instruction *instruction = &p->program[i];
+            if (instruction->op == CK_MAP_LOAD) {
+                const int32_t j = instruction->input;
+                const char *from = ck_at(p->inputs[j], bases);
+                RUNS(p, p->views[j], index, n,
+                     NAMED(C, load)(stack[depth] + filled, from, p->dtypes[j], at, step, run));
+                depth++;
+            } else if (instruction->op == CK_MAP_CONST) {
+                for (int x = 0; x < n; x++) stack[depth][x] = args(0);
+                depth++;
+            } else {
+                depth -= primitives[instruction->op].arity;
+                NAMED(C, functions)[instruction->op](stack + depth, n, instruction);
+                depth++;
+            }
+        }
+        char *out = ck_at(p->out, bases);
+        RUNS(p, p->output, index, n, NAMED(C, store)(out, p->out_dtype, at, step, stack[0] + filled, run));
+        advance(p->sizes, index, n);
+    }
+    return CK_OK;
+}
+
+#undef DEFINE
+#undef HERE
+#undef args
+#undef JOIN
+#undef NAMED
+#undef T
+#undef U
+#undef C
+#undef NAME
+#undef ARGS
+#undef IS_REAL
+#undef IS_NARROW
+#undef FROM_REAL
+#undef FROM_HALF
+#undef TO_WHOLE
+#undef TO_I32
+#undef TO_I64

@@ -1,0 +1,26 @@
+/* quantized.h: fixed-point arithmetic with the rounding of TFLite's reference kernels (gemmlowp fixedpoint.h).
+ *
+ * runtime/quantized.py is the definition. Shifts of negative numbers are arithmetic in every compiler we build with.
+ */
+#ifndef CK_QUANTIZED_H
+#define CK_QUANTIZED_H
+#include <stdint.h>
+
+/* The high half of 2ab, rounded to nearest, halves towards plus infinity at the last bit kept, saturating. */
+static inline int32_t ck_high_product(int32_t a, int32_t b) {
+    int64_t high = ((int64_t)a * b + (1 << 30)) >> 31;
+    return high > INT32_MAX ? INT32_MAX : (int32_t)high;
+}
+
+/* x / 2^exponent (0..31), rounded to nearest, halves away from zero. */
+static inline int32_t ck_shift_right(int32_t x, int32_t exponent) {
+    int32_t mask = (int32_t)((1u << (exponent & 31)) - 1u);
+    return (x >> (exponent & 31)) + ((x & mask) > (mask >> 1) + (x < 0));
+}
+
+/* x * multiplier * 2^(shift - 31), shift in -31..31: a wrapping left shift, the high product, a rounding right shift. */
+static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift) {
+    int32_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
+    return ck_shift_right(ck_high_product((int32_t)((uint32_t)x << left), multiplier), right);
+}
+#endif

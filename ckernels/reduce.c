@@ -1,0 +1,46 @@
+/* reduce.c: REDUCE over [outer, axis, inner]; reduce_body.h holds the loops, once for every element type. */
+#include "kernels.h"
+
+enum { LANES = 64, PARTS = 8 };
+
+static void put(char *out, int32_t dtype, int64_t at, int64_t value) {
+    switch (dtype) {
+        case CK_I64: ((int64_t *)out)[at] = value; break;
+        case CK_I32: ((int32_t *)out)[at] = (int32_t)value; break;
+        case CK_I16: ((int16_t *)out)[at] = (int16_t)value; break;
+        default: ((int8_t *)out)[at] = (int8_t)value;      /* i8, u8 and bool: the low 8 bits */
+    }
+}
+
+#define T float
+#define A float
+#define NAME ck_f32_reduce__scalar
+#define IS_NAN(x) ((x) != (x))
+#define SUM(x, y) ((x) + (y))
+#define PRODUCT(x, y) ((x) * (y))
+#include "reduce_body.h"
+#undef A
+#undef IS_NAN
+#undef SUM
+#undef PRODUCT
+
+/* Integers add up modulo 2^64 and keep the low bits of the output's type: what wrapping arithmetic gives. */
+#define A int64_t
+#define IS_NAN(x) 0
+#define SUM(x, y) (int64_t)((uint64_t)(x) + (uint64_t)(y))
+#define PRODUCT(x, y) (int64_t)((uint64_t)(x) * (uint64_t)(y))
+#define T int8_t
+#define NAME ck_i8_reduce__scalar
+#include "reduce_body.h"
+#define T uint8_t
+#define NAME ck_u8_reduce__scalar
+#include "reduce_body.h"
+#define T int16_t
+#define NAME ck_i16_reduce__scalar
+#include "reduce_body.h"
+#define T int32_t
+#define NAME ck_i32_reduce__scalar
+#include "reduce_body.h"
+#define T int64_t
+#define NAME ck_i64_reduce__scalar
+#include "reduce_body.h"
