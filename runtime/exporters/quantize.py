@@ -28,8 +28,8 @@ INT8_MIN, INT8_MAX, WEIGHT_MAX = -128, 127, 127
 class Rule:
     """What the specification says of one operator.
 
-    `channel_axis`: axis of the weights (input 1) that has a scale per index, PER_TENSOR for one scale, None for
-    no weights. `same`: inputs and outputs share one scaling. `fixed`: the scaling that its output must have.
+    `channel_axis`: axis of the weights (input 1) that has a scale per index, PER_TENSOR for one scale, None
+    for no weights. `same`: inputs and outputs share one scaling. `fixed`: what its output must have.
     """
 
     channel_axis: int | None = None
@@ -61,8 +61,8 @@ RULES: dict[str, Rule] = {
 def quantize(model: ModelSpec, samples: Iterable[Sequence[Array]]) -> ModelSpec:
     """The model in full int8, inputs and outputs too; operators, names and shapes stay.
 
-    Each sample is one float32 array per model input, of its shape. Raises ExportError for an operator without a
-    rule and for weights that are not a constant of one operator.
+    Each sample is one float32 array per model input, of its shape. Raises ExportError for an operator
+    without a rule and for weights that are not a constant of one operator.
     """
     for position, op in enumerate(model.operators):
         if op.kind not in RULES:

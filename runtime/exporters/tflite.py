@@ -65,7 +65,7 @@ class OpSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One graph, operators in order of execution; `signature` is its key, tensor names are the names in it."""
+    """One graph, operators in order of execution; `signature` is its key (its names are the tensors')."""
 
     tensors: tuple[TensorSpec, ...]
     operators: tuple[OpSpec, ...]
@@ -89,13 +89,28 @@ ACTIVATION = {
 WEIGHTS_FORMAT = {"DEFAULT": 0, "SHUFFLED4x16INT8": 1}
 ENUMS = {"padding": PADDING, "fused_activation_function": ACTIVATION, "weights_format": WEIGHTS_FORMAT}
 
-Tensors = Sequence[TensorSpec | None]
-Needs = Callable[[Tensors, Mapping[str, Option]], bool]
+NOTHING = TensorSpec("", (), "")  # what stands for an input that is left out
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What the version of an operator depends on: its first two inputs, its options, the number of inputs."""
+
+    x: TensorSpec
+    y: TensorSpec
+    options: Mapping[str, Option]
+    arity: int
+
+
+Needs = Callable[[Use], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How an operator is written: options table ("" for none), fields with defaults, version by feature."""
+    """How an operator is written: options table ("" for none), its fields with defaults, versions by feature.
+
+    `int8`, `int16`: for a first input of that type; `broadcast5`: for broadcasting more than four dimensions.
+    """
 
     table: str = ""
     fields: Mapping[str, Option] = field(default_factory=dict)
@@ -105,31 +120,34 @@ class Row:
     special: tuple[tuple[int, Needs], ...] = ()
 
 
-def _hybrid(inputs: Tensors, _: Mapping[str, Option]) -> bool:
+def _hybrid(use: Use) -> bool:
     """Float activations with int8 weights."""
-    x, weights = inputs[:2]
-    return x is not None and weights is not None and (x.dtype, weights.dtype) == ("float32", "int8")
+    return (use.x.dtype, use.y.dtype) == ("float32", "int8")
 
 
-def _hybrid_per_channel(inputs: Tensors, options: Mapping[str, Option]) -> bool:
-    return _hybrid(inputs, options) and inputs[1] is not None and len(inputs[1].scale) > 1
+def _hybrid_per_channel(use: Use) -> bool:
+    return _hybrid(use) and len(use.y.scale) > 1
 
 
-def _hybrid_asymmetric(inputs: Tensors, options: Mapping[str, Option]) -> bool:
-    return _hybrid(inputs, options) and bool(options["asymmetric_quantize_inputs"])
+def _grouped(use: Use) -> bool:
+    return use.x.shape[-1:] != use.y.shape[-1:]
 
 
-def _grouped(inputs: Tensors, _: Mapping[str, Option]) -> bool:
-    x, weights = inputs[:2]
-    return x is not None and weights is not None and x.shape[-1] != weights.shape[-1]
+def _dilated(use: Use) -> bool:
+    return (use.options["dilation_w_factor"], use.options["dilation_h_factor"]) != (1, 1)
+
+
+def _free_scale_int16(use: Use) -> bool:
+    """int16 with scales that are not powers of two."""
+    return use.x.dtype == "int16" and not use.options["pot_scale_int16"]
+
+
+def _is(dtype: str) -> Needs:
+    return lambda use: use.x.dtype == dtype
 
 
 def _rank_over(rank: int) -> Needs:
-    return lambda inputs, _: inputs[0] is not None and len(inputs[0].shape) > rank
-
-
-def _first_is(dtype: str) -> Needs:
-    return lambda inputs, _: inputs[0] is not None and inputs[0].dtype == dtype
+    return lambda use: len(use.x.shape) > rank
 
 
 FUSED: dict[str, Option] = {"fused_activation_function": "NONE"}
@@ -145,11 +163,7 @@ OPERATORS: dict[str, Row] = {
     ),
     "DEPTHWISE_CONV_2D": Row(
         "DepthwiseConv2DOptions", {**DILATED, "depth_multiplier": 1}, int8=3, int16=5,
-        special=(
-            (2, lambda _, options: (options["dilation_w_factor"], options["dilation_h_factor"]) != (1, 1)),
-            (4, _hybrid),
-            (6, _hybrid_per_channel),
-        ),
+        special=((2, _dilated), (4, _hybrid), (6, _hybrid_per_channel)),
     ),
     "AVERAGE_POOL_2D": POOL,
     "MAX_POOL_2D": POOL,
@@ -158,22 +172,22 @@ OPERATORS: dict[str, Row] = {
         {**FUSED, "weights_format": "DEFAULT", "keep_num_dims": False, "asymmetric_quantize_inputs": False},
         int8=4, int16=7,
         special=(
-            (2, lambda _, options: options["weights_format"] != "DEFAULT"),
+            (2, lambda use: use.options["weights_format"] != "DEFAULT"),
             (3, _hybrid),
-            (5, lambda _, options: bool(options["keep_num_dims"])),
-            (6, lambda inputs, _: len(inputs) < 3),
-            (9, _hybrid_asymmetric),
+            (5, lambda use: bool(use.options["keep_num_dims"])),
+            (6, lambda use: use.arity == 2),
+            (9, lambda use: _hybrid(use) and bool(use.options["asymmetric_quantize_inputs"])),
         ),
     ),
-    "ADD": Row("AddOptions", {**FUSED, "pot_scale_int16": True}, int8=2, special=(
-        (3, lambda inputs, options: not options["pot_scale_int16"] and _first_is("int16")(inputs, options)),
-        (4, _first_is("int64")),
-    )),
-    "SUB": Row("SubOptions", {**FUSED, "pot_scale_int16": True}, int8=2, broadcast5=3, special=(
-        (4, _first_is("int64")),
-        (5, lambda inputs, options: not options["pot_scale_int16"] and _first_is("int16")(inputs, options)),
-    )),
-    "MUL": Row("MulOptions", FUSED, int8=3, int16=4, special=((5, _first_is("int64")),)),
+    "ADD": Row(
+        "AddOptions", {**FUSED, "pot_scale_int16": True}, int8=2,
+        special=((3, _free_scale_int16), (4, _is("int64"))),
+    ),
+    "SUB": Row(
+        "SubOptions", {**FUSED, "pot_scale_int16": True}, int8=2, broadcast5=3,
+        special=((4, _is("int64")), (5, _free_scale_int16)),
+    ),
+    "MUL": Row("MulOptions", FUSED, int8=3, int16=4, special=((5, _is("int64")),)),
     "DIV": Row("DivOptions", FUSED, broadcast5=2),
     "MAXIMUM": Row("MaximumMinimumOptions", int8=2, int16=4, broadcast5=3),
     "MINIMUM": Row("MaximumMinimumOptions", int8=2, int16=4, broadcast5=3),
@@ -184,34 +198,32 @@ OPERATORS: dict[str, Row] = {
     "SOFTMAX": Row("SoftmaxOptions", {"beta": 1.0}, int8=2, int16=3),
     "RESHAPE": Row("ReshapeOptions", {"new_shape": ()}),
     "SQUEEZE": Row("SqueezeOptions", {"squeeze_dims": ()}),
-    "TRANSPOSE": Row("TransposeOptions", int8=2, int16=5, special=(
-        (3, _first_is("bool")), (4, _rank_over(4)), (6, _rank_over(5)),
-    )),
+    "TRANSPOSE": Row(
+        "TransposeOptions", int8=2, int16=5,
+        special=((3, _is("bool")), (4, _rank_over(4)), (6, _rank_over(5))),
+    ),
     "CONCATENATION": Row("ConcatenationOptions", {"axis": 0, **FUSED}, int8=2, int16=3),
     "PAD": Row("PadOptions", int8=2, int16=3, special=((4, _rank_over(4)),)),
     "MEAN": Row("ReducerOptions", {"keep_dims": False}, int8=2, int16=3),
     "QUANTIZE": Row("QuantizeOptions"),
-    "DEQUANTIZE": Row("DequantizeOptions", int8=2, int16=3, special=((3, _first_is("float16")),)),
+    "DEQUANTIZE": Row("DequantizeOptions", int8=2, int16=3, special=((3, _is("float16")),)),
 }  # fmt: skip
 
 
-def version_of(op: OpSpec, inputs: Tensors, options: Mapping[str, Option]) -> int:
-    """The largest version that a feature of this operator asks for; every input is the TensorSpec or None."""
-    row, first, second = OPERATORS[op.kind], inputs[0], inputs[1] if len(inputs) > 1 else None
-    versions = [1]
-    if first is not None:
-        versions.append({"int8": row.int8, "int16": row.int16}.get(first.dtype, 1))
-        shapes = {first.shape, second.shape if second is not None else first.shape}
-        if len(shapes) == 2 and max(map(len, shapes)) > 4:
-            versions.append(row.broadcast5)
-    return max(versions + [version for version, needs in row.special if needs(inputs, options)])
+def version_of(kind: str, use: Use) -> int:
+    """The largest version that a feature of this use asks for."""
+    row = OPERATORS[kind]
+    versions = [1, {"int8": row.int8, "int16": row.int16}.get(use.x.dtype, 1)]
+    if use.y is not NOTHING and use.x.shape != use.y.shape and max(len(use.x.shape), len(use.y.shape)) > 4:
+        versions.append(row.broadcast5)
+    return max(versions + [version for version, needs in row.special if needs(use)])
 
 
 # ---------------------------------------------------------------- writing
 
 
 def write(model: ModelSpec) -> bytes:
-    """The model as a `.tflite` file; equal models give equal bytes. Raises ExportError with the place at fault."""
+    """The model as a `.tflite` file; equal models give equal bytes. Raises ExportError naming the place."""
     return _Writer(model).model()
 
 
@@ -229,9 +241,8 @@ class _Writer:
         ]
         self.codes = sorted({(op.kind, version) for op, _, version in self.operators})
         self.constants = [tensor for tensor in model.tensors if tensor.data is not None]
-        self.buffers = {
-            tensor.name: i for i, tensor in enumerate(self.constants, start=1)
-        }  # 0 is the empty buffer
+        # buffer 0 is the empty one, of everything that is no constant
+        self.buffers = {tensor.name: i for i, tensor in enumerate(self.constants, start=1)}
         self.builder = flatbuffers.Builder(4096)
 
     def resolved(self, op: OpSpec, where: str) -> tuple[OpSpec, Mapping[str, Option], int]:
@@ -246,9 +257,12 @@ class _Writer:
         for name, value in options.items():
             if name in ENUMS and value not in ENUMS[name]:
                 raise ExportError(f"{where}: {name} = {value!r}, expected one of {', '.join(ENUMS[name])}")
-        positions = [_lookup(name, self.index, where) if name else None for name in (*op.inputs, *op.outputs)]
-        inputs = [None if i is None else self.spec.tensors[i] for i in positions[: len(op.inputs)]]
-        return op, options, version_of(op, inputs, options)
+        tensors = [
+            self.spec.tensors[_lookup(name, self.index, where)] if name else NOTHING
+            for name in (*op.inputs, *op.outputs)
+        ]
+        x, y, *_ = (*tensors[: len(op.inputs)], NOTHING, NOTHING)
+        return op, options, version_of(op.kind, Use(x, y, options, len(op.inputs)))
 
     def model(self) -> bytes:
         root = self.table(

@@ -1,6 +1,6 @@
-"""The few layers that the demo models are trained with: each has `forward`, `backward` and its own parameters.
+"""The few layers that the demo models are trained with: each has `forward`, `backward` and its parameters.
 
-Plain NumPy, float64, NHWC, written to be read. `fit` is Adam on mini-batches. Exporting is left to `train.py`.
+Plain NumPy, float64, NHWC, written to be read; `fit` is Adam on mini-batches. Exporting is left to others.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
 
 
 class Layer(Protocol):
-    """`backward(gradient of the loss by the output) -> by the input`; leaves `gradients`, one per parameter."""
+    """`backward`: gradient of the loss by the output -> by the input; keeps those by the parameters."""
 
     parameters: list[Array]
     gradients: list[Array]
@@ -30,9 +31,11 @@ class Dense:
         self.gradients: list[Array] = []
 
     def forward(self, x: Array) -> Array:
-        self.shape, self.x = x.shape, x.reshape(len(x), -1)
+        self.shape = x.shape
+        self.x = x.reshape(len(x), -1)
         w, b = self.parameters
-        return self.x @ w.T + b
+        y: Array = self.x @ w.T + b
+        return y
 
     def backward(self, g: Array) -> Array:
         self.gradients = [g.T @ self.x, g.sum(0)]
@@ -84,12 +87,14 @@ class MaxPool2x2:
         windows = x.reshape(n, h // 2, 2, w // 2, 2, c)
         y = windows.max((2, 4), keepdims=True)
         self.mask = windows == y
-        return y[:, :, 0, :, 0]
+        pooled: Array = np.squeeze(y, (2, 4))
+        return pooled
 
     def backward(self, g: Array) -> Array:
         share = self.mask / self.mask.sum((2, 4), keepdims=True)
         n, h, _, w, _, c = share.shape
-        return (share * g[:, :, None, :, None]).reshape(n, 2 * h, 2 * w, c)
+        spread: Array = share * g[:, :, None, :, None]
+        return spread.reshape(n, 2 * h, 2 * w, c)
 
 
 class Elementwise:
@@ -122,12 +127,13 @@ def forward(layers: Sequence[Layer], x: Array) -> Array:
     return x
 
 
-def cross_entropy_gradient(logits: Array, labels: Array) -> Array:
+def cross_entropy_gradient(logits: Array, labels: Labels) -> Array:
     """Gradient of mean softmax cross-entropy by the logits: probabilities minus one-hot, over n."""
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    p[np.arange(len(labels)), labels] -= 1
-    return p / len(labels)
+    g: Array = np.exp(logits - logits.max(1, keepdims=True))
+    g /= g.sum(1, keepdims=True)
+    g[np.arange(len(labels)), labels] -= 1
+    g /= len(labels)
+    return g
 
 
 def squared_error_gradient(y: Array, target: Array) -> Array:
@@ -138,8 +144,8 @@ def squared_error_gradient(y: Array, target: Array) -> Array:
 def fit(
     layers: Sequence[Layer],
     x: Array,
-    target: Array,
-    loss_gradient: Callable[[Array, Array], Array],
+    target: npt.NDArray[Any],
+    loss_gradient: Callable[[Array, Any], Array],
     rng: np.random.Generator,
     epochs: int,
     batch: int = 64,

@@ -1,11 +1,13 @@
-"""Train and export the demo models: `python specs/models/train.py` writes them beside this file and prints their table.
+"""Train and export the demo models: `python specs/models/train.py` writes them here and prints their table.
 
-digits_int8.tflite classifies 8x8 digits, telemetry_ae_f32.tflite reconstructs a window of host telemetry. Everything is
-seeded: the same NumPy and scikit-learn give the same bytes. `--measure SECONDS` measures new telemetry and trains nothing.
+digits_int8.tflite classifies 8x8 digits, telemetry_ae_f32.tflite reconstructs a window of host telemetry.
+All is seeded: the same NumPy and scikit-learn give the same bytes. `--measure SECONDS` measures new telemetry
+instead. The layers are in `layers.py`, the features in `telemetry.py`.
 """
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def main() -> None:
 
 
 def run_tflite(model: bytes, x: Array) -> Array:
-    """Every row of x through the model, one by one, in TFLite; int8 ends are quantised and dequantised here."""
+    """Every row of x through the model in TFLite; int8 inputs are quantised here and outputs dequantised."""
     run = interpreter(model)
     run.allocate_tensors()
     (source,), (sink,) = run.get_input_details(), run.get_output_details()
@@ -58,7 +60,8 @@ def to_tensor(x: Array, detail: dict[str, Any]) -> Array:
     scale, zero_point = detail["quantization"]
     if not scale:
         return x.astype("float32")
-    return np.clip(np.round(x / scale) + zero_point, -128, 127).astype("int8")
+    steps: Array = np.round(x / scale) + zero_point
+    return np.clip(steps, -128, 127).astype("int8")
 
 
 def from_tensor(y: Array, detail: dict[str, Any]) -> Array:
@@ -72,7 +75,7 @@ PNG_SIDE, PNG_COUNT, TEST_COUNT = 64, 40, 360
 
 
 def digits() -> tuple[Array, Array, Array, Array]:
-    """Train x [n, 8, 8, 1] in 0..1 and labels, then the held-out test ones: scikit-learn's digits, in a seeded order."""
+    """Training images [n, 8, 8, 1] in 0..1 and labels, then the held-out ones, of scikit-learn's digits."""
     data = load_digits()
     gray = np.round(data.images * (255 / 16)) / 255
     order = np.random.default_rng(SEED).permutation(len(gray))
@@ -83,7 +86,7 @@ def digits() -> tuple[Array, Array, Array, Array]:
 def make_digits(out: Path) -> tuple[str, int, str]:
     x, labels, test_x, test_labels = digits()
     rng = np.random.default_rng(SEED)
-    net = [
+    net: list[nn.Layer] = [
         nn.Conv3x3(rng, 1, 16), nn.relu(), nn.MaxPool2x2(),
         nn.Conv3x3(rng, 16, 32), nn.relu(), nn.MaxPool2x2(), nn.Dense(rng, 128, 10),
     ]  # fmt: skip
@@ -107,8 +110,8 @@ def digits_spec(conv1: Sequence[Array], conv2: Sequence[Array], dense: Sequence[
     constants |= {"dense_w": dense[0], "dense_b": dense[1]}
     relu, pool = {"fused_activation_function": "RELU"}, {"stride_w": 2, "stride_h": 2}
     shapes = {
-        "image": (1, 8, 8, 1), "conv1": (1, 8, 8, 16), "pool1": (1, 4, 4, 16),
-        "conv2": (1, 4, 4, 32), "pool2": (1, 2, 2, 32), "flat": (1, 128), "logits": (1, 10), "probabilities": (1, 10),
+        "image": (1, 8, 8, 1), "conv1": (1, 8, 8, 16), "pool1": (1, 4, 4, 16), "conv2": (1, 4, 4, 32),
+        "pool2": (1, 2, 2, 32), "flat": (1, 128), "logits": (1, 10), "probabilities": (1, 10),
     }  # fmt: skip
     return ModelSpec(
         tensors=(
@@ -158,7 +161,7 @@ OTHER_HOSTS, HELD_OUT = 12, 0.25
 
 
 def windows() -> tuple[Array, Array]:
-    """Model inputs [n, 8] to train on and to test with: the measured windows, and the same as other hosts would see them."""
+    """Model inputs [n, 8] to train on, and held-out ones: measured windows, and those as on other hosts."""
     raw = telemetry.read_csv(HERE / "telemetry.csv")
     rng = np.random.default_rng(SEED)
     raw = raw[rng.permutation(len(raw))]
@@ -171,7 +174,7 @@ def windows() -> tuple[Array, Array]:
 
 
 def other_host(raw: Array, rng: np.random.Generator) -> Array:
-    """Every row as on some other board: more used memory, other work beside, sensors, more processes, slower links."""
+    """Every row as on some other board: memory in use, work beside, a sensor, processes, slower links."""
     cpu_mean, cpu_max, _, disk, net, load, _, _ = raw.T
     n = len(raw)
     beside = rng.uniform(0, 0.35, n)
@@ -179,13 +182,9 @@ def other_host(raw: Array, rng: np.random.Generator) -> Array:
     cpu_max = np.clip(cpu_max + beside * rng.uniform(1, 1.5, n), cpu_mean, 1)
     temp = np.where(rng.random(n) < 0.4, 0.0, rng.uniform(35, 50, n) + 30 * cpu_mean)
     procs = np.exp(rng.uniform(np.log(60), np.log(400), n))
-    return np.stack(
-        [
-            cpu_mean, cpu_max, rng.uniform(0.05, 0.8, n), disk * rng.uniform(0, 1, n), net * rng.uniform(0, 1, n),
-            load + beside * rng.uniform(0.8, 1.5, n), temp, procs,
-        ],
-        axis=1,
-    )  # fmt: skip
+    mem, load = rng.uniform(0.05, 0.8, n), load + beside * rng.uniform(0.8, 1.5, n)
+    disk, net = disk * rng.uniform(0, 1, n), net * rng.uniform(0, 1, n)
+    return np.stack([cpu_mean, cpu_max, mem, disk, net, load, temp, procs], axis=1)
 
 
 def abnormal(x: Array, rng: np.random.Generator) -> dict[str, Array]:
@@ -206,9 +205,9 @@ def make_autoencoder(out: Path) -> list[tuple[str, int, str]]:
     rng = np.random.default_rng(SEED)
     sizes = (8, 6, 3, 6, 8)
     net: list[nn.Layer] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         net += [nn.Dense(rng, inputs, outputs), nn.tanh()]
-    net.pop()
+    net.pop()  # the output is linear
     nn.fit(net, train, train, nn.squared_error_gradient, rng, epochs=150, rate=5e-3)
     model = write(autoencoder_spec([layer.parameters for layer in net[::2]]))
     (out / "telemetry_ae_f32.tflite").write_bytes(model)
@@ -253,7 +252,8 @@ def autoencoder_spec(parameters: Sequence[Sequence[Array]]) -> ModelSpec:
 
 def errors(model: bytes, x: Array) -> Array:
     """Mean squared reconstruction error of each row."""
-    return ((run_tflite(model, x) - x) ** 2).mean(1)
+    each: Array = ((run_tflite(model, x) - x) ** 2).mean(1)
+    return each
 
 
 def auc(normal: Array, abnormal: Array) -> float:
