@@ -8,13 +8,14 @@ return the first operand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from runtime import quantized
+from runtime.atoms import Instruction
 from runtime.graph import Array
 
 Compute = Literal["f32", "i32", "i64"]
@@ -123,6 +124,10 @@ ROWS = (
         "a * multiplier * 2^(shift - 31) for the args (multiplier, shift), as TFLite rounds", args=2,
     ),
     Primitive(
+        "mulq_by", 3, NARROW, quantized.multiply_by_quantized_multiplier,
+        "mulq with operands: a * b * 2^(c - 31) for the multiplier b and the shift c",
+    ),
+    Primitive(
         "mulq_high", 2, NARROW, quantized.doubling_high_multiply,
         "the high half of 2ab, rounded and saturating",
     ),
@@ -134,3 +139,20 @@ ROWS = (
     Primitive("leading_zeros", 1, NARROW, _leading_zeros, "zero bits above the highest set bit of the 32"),
 )  # fmt: skip
 PRIMITIVES = {row.name: row for row in ROWS}
+
+
+def evaluate(program: Sequence[Instruction], loaded: Sequence[Array], compute: Compute = "f32") -> Array:
+    """The value of a MAP program on operands of the compute type; they broadcast together."""
+    dtype, stack = COMPUTE_TYPES[compute], list[Array]()
+    with np.errstate(all="ignore"):
+        for instruction in program:
+            if instruction.name == "load":
+                stack.append(loaded[int(instruction.args[0])])
+            elif instruction.name == "const":
+                stack.append(np.asarray(instruction.args[0], dtype))
+            else:
+                row = PRIMITIVES[instruction.name]
+                operands, stack = stack[-row.arity :], stack[: -row.arity]
+                args = [np.asarray(arg, dtype) for arg in instruction.args]
+                stack.append(np.asarray(row.function(*operands, *args)).astype(dtype))
+    return stack.pop()

@@ -6,15 +6,16 @@ that leaves its buffer). A node that was kept whole runs through its own decompo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
+from runtime.decompose import isolated
 from runtime.errors import RunError
-from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
-from runtime.primitives import COMPUTE_TYPES, PRIMITIVES
+from runtime.graph import Array, DType, Graph, Node, Shape, Value
+from runtime.primitives import COMPUTE_TYPES, evaluate
 from runtime.quantized import multiply_by_quantized_multiplier, wrap_i32
 
 
@@ -29,9 +30,7 @@ def run(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     for index, array in zip(graph.inputs, inputs, strict=True):
         arrays[index] = _checked_input(graph.values[index], array)
     for node in graph.nodes:
-        outputs = [graph.values[index] for index in node.outputs]
-        given = [arrays[index] for index in node.inputs if index != ABSENT]
-        arrays.update(zip(node.outputs, _run_node(graph, node, given, outputs), strict=True))
+        arrays.update(zip(node.outputs, _run_node(graph, node, arrays), strict=True))
     return [arrays[index].reshape(graph.values[index].shape) for index in graph.outputs]
 
 
@@ -48,20 +47,15 @@ def _checked_input(value: Value, array: Array) -> Array:
     return array
 
 
-def _run_node(graph: Graph, node: Node, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
+def _run_node(graph: Graph, node: Node, arrays: Mapping[int, Array]) -> list[Array]:
     if type(node.attrs) not in _ATOMS:
-        from runtime.decompose import isolated  # a kept node: the definition needs the rules only then
-
-        variable = [a for i, a in zip(_present(node), inputs, strict=True) if graph.values[i].data is None]
-        return run(isolated(graph, node), variable)
+        alone = isolated(graph, node)
+        return run(alone, [arrays[index] for index in alone.inputs])
     try:
-        return run_atom(node.attrs, inputs, outputs)
+        inputs = [arrays[index] for index in node.inputs]
+        return run_atom(node.attrs, inputs, [graph.values[index] for index in node.outputs])
     except RunError as error:
         raise RunError(f"{node.source or node.op}: {error}") from None
-
-
-def _present(node: Node) -> list[int]:
-    return [index for index in node.inputs if index != ABSENT]
 
 
 def window(array: Array, view: View, sizes: Shape) -> Array:
@@ -137,24 +131,14 @@ def _epilogue(epilogue: Clamp | Requantize | None, sums: Array) -> Array:
 
 
 def _map(attrs: Map, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
-    compute = COMPUTE_TYPES[attrs.compute]
     loaded = [
         _converted(window(array, view, attrs.sizes), attrs.compute)
         for array, view in zip(inputs, attrs.views, strict=True)
     ]
-    stack: list[Array] = []
-    for instruction in attrs.program:
-        if instruction.name == "load":
-            stack.append(loaded[int(instruction.args[0])])
-        elif instruction.name == "const":
-            stack.append(np.asarray(instruction.args[0], compute))
-        else:
-            row = PRIMITIVES[instruction.name]
-            operands, stack = stack[-row.arity :], stack[: -row.arity]
-            args = [np.asarray(arg, compute) for arg in instruction.args]
-            stack.append(np.asarray(row.function(*operands, *args)).astype(compute))
     out = np.zeros(outputs[0].shape, outputs[0].dtype.numpy)
-    window(out, attrs.output, attrs.sizes)[...] = saturate(stack.pop(), outputs[0].dtype)
+    window(out, attrs.output, attrs.sizes)[...] = saturate(
+        evaluate(attrs.program, loaded, attrs.compute), outputs[0].dtype
+    )
     return [out]
 
 

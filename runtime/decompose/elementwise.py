@@ -1,0 +1,218 @@
+"""Element-wise operators: one MAP each. A float operator is its program; an 8-bit one of a single operand is a table.
+
+The integer arithmetic of two operands is that of TFLite's reference kernels (`add.h`, `mul.h`, `sub.h`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from runtime.atoms import Gather
+from runtime.decompose.rule import BYTES, Lowering, Program, bounded, call, const, load
+from runtime.graph import Array, DType
+from runtime.primitives import evaluate
+from runtime.quantized import multiply_by_quantized_multiplier, quantize_multiplier
+
+WIDE = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
+"""Types that compute as themselves."""
+HEADROOM = 20
+"""Bits by which ADD and SUB shift 8-bit operands to the left before they scale them."""
+
+# ---------------------------------------------------------------- two operands
+
+BINARY: dict[str, str] = {
+    "ADD": "add",
+    "SUB": "sub",
+    "MUL": "mul",
+    "DIV": "div",
+    "MAXIMUM": "max",
+    "MINIMUM": "min",
+}
+
+
+def binary(low: Lowering) -> None:
+    a, b, out = low.x.value(0), low.x.value(1), low.out
+    if not a.dtype is b.dtype is out.dtype:
+        low.types()
+    if out.dtype in WIDE:
+        low.map(_wide(low), low.node.inputs, compute=WIDE[out.dtype])  # type: ignore[arg-type]
+    elif out.dtype in BYTES and low.node.op in QUANTIZED:
+        low.map(QUANTIZED[low.node.op](low), low.node.inputs, compute="i32")
+    else:
+        low.types()
+
+
+def _wide(low: Lowering) -> Program:
+    if low.node.op == "SQUARED_DIFFERENCE":
+        return call("square", call("sub", load(0), load(1)))
+    return _clamped_wide(low, call(BINARY[low.node.op], load(0), load(1)))
+
+
+def _clamped_wide(low: Lowering, program: Program) -> Program:
+    """The fused activation; for integers its bounds are integers, and the type's own where it has none."""
+    low_bound, high_bound = low.float_range()
+    if low.out.dtype is DType.F32 or (low_bound, high_bound) == (-math.inf, math.inf):
+        return bounded(program, (low_bound, high_bound))
+    limits = np.iinfo(low.out.dtype.numpy)
+    bounds = max(low_bound, float(limits.min)), min(high_bound, float(limits.max))
+    return bounded(program, (int(bounds[0]), min(int(bounds[1]), int(limits.max))))
+
+
+def _centred(low: Lowering, i: int) -> Program:
+    return call("sub", load(i), const(low.quantized(low.x.value(i))[1]))
+
+
+def _clamped(low: Lowering, program: Program) -> Program:
+    """To the output's zero point and range."""
+    return call("clamp", call("add", program, const(low.quantized(low.out)[1])), args=low.stored_range())
+
+
+def _on_common_scale(low: Lowering) -> tuple[Program, Program, float]:
+    """Both operands shifted left and scaled to twice the larger of their scales, which is returned."""
+    scales = [low.quantized(low.x.value(i))[0] for i in (0, 1)]
+    twice = 2 * max(scales)
+    programs = []
+    for i, scale in enumerate(scales):
+        raised = call("shift_left", _centred(low, i), const(HEADROOM))
+        programs.append(call("mulq", raised, args=quantize_multiplier(scale / twice)))
+    return programs[0], programs[1], twice
+
+
+def _add(low: Lowering) -> Program:
+    a, b, twice = _on_common_scale(low)
+    factor = quantize_multiplier(twice / (2**HEADROOM * low.quantized(low.out)[0]))
+    return _clamped(low, call("mulq", call(BINARY[low.node.op], a, b), args=factor))
+
+
+def _mul(low: Lowering) -> Program:
+    a, b, out = (np.float32(low.quantized(value)[0]) for value in (low.x.value(0), low.x.value(1), low.out))
+    product = call("mul", _centred(low, 0), _centred(low, 1))
+    return _clamped(low, call("mulq", product, args=quantize_multiplier(float(a * b / out))))
+
+
+def _extreme(low: Lowering) -> Program:
+    """Stored integers compare as the numbers they stand for: TFLite asks for one quantisation of all three."""
+    if not low.x.value(0).quantization == low.x.value(1).quantization == low.out.quantization:
+        raise low.lacking("operands and output are quantised differently")
+    return call(BINARY[low.node.op], load(0), load(1))
+
+
+QUANTIZED: dict[str, Callable[[Lowering], Program]] = {
+    "ADD": _add,
+    "SUB": _add,
+    "MUL": _mul,
+    "MAXIMUM": _extreme,
+    "MINIMUM": _extreme,
+}
+
+# ---------------------------------------------------------------- one operand
+
+UNARY: dict[str, Program] = {
+    "RELU": call("clamp", load(0), args=(0.0, math.inf)),
+    "RELU6": call("clamp", load(0), args=(0.0, 6.0)),
+    "RELU_N1_TO_1": call("clamp", load(0), args=(-1.0, 1.0)),
+    "LOGISTIC": call("logistic", load(0)),
+    "TANH": call("tanh", load(0)),
+    "ABS": call("abs", load(0)),
+    "NEG": call("neg", load(0)),
+    "EXP": call("exp", load(0)),
+    "SQRT": call("sqrt", load(0)),
+    "RSQRT": call("rsqrt", load(0)),
+    "HARD_SWISH": call(
+        "div",
+        call("mul", load(0), call("clamp", call("add", load(0), const(3.0)), args=(0.0, 6.0))),
+        const(6.0),
+    ),
+}
+INTEGER_UNARY = ("ABS", "NEG")
+
+
+def unary(low: Lowering) -> None:
+    x = low.x.value(0)
+    if x.dtype is not low.out.dtype:
+        low.types()
+    if x.dtype is DType.F32 or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
+        low.map(_real(low), low.node.inputs, compute=WIDE[x.dtype])  # type: ignore[arg-type]
+    elif x.dtype in BYTES:
+        lookup(low, TABLES.get(low.node.op, _rounded)(low))
+    else:
+        low.types()
+
+
+def _real(low: Lowering) -> Program:
+    if low.node.op == "LEAKY_RELU":
+        slope = call("mul", load(0), const(float(low.x.attr("alpha"))))
+        return call("select", call("lt", load(0), const(0.0)), slope, load(0))
+    return UNARY[low.node.op]
+
+
+def lookup(low: Lowering, table: Array) -> None:
+    """out = table[x - least]: 256 results, worked out once, for a single 8-bit operand."""
+    x = low.x.value(0)
+    index = low.temp(x.shape, DType.I32)
+    least = int(np.iinfo(x.dtype.numpy).min)
+    low.map(call("sub", load(0), const(least)), low.node.inputs, index, "i32")
+    low.emit(Gather(256, 1, x.elements), [low.constant(table), index])
+
+
+def _stored_inputs(low: Lowering) -> tuple[Array, int]:
+    """Every value that the operand can hold, in order, and its zero point."""
+    limits = np.iinfo(low.x.value(0).dtype.numpy)
+    return np.arange(limits.min, limits.max + 1), low.quantized(low.x.value(0))[1]
+
+
+def _store(low: Lowering, numbers: Array) -> Array:
+    """Integers around zero -> what the output stores."""
+    limits = np.iinfo(low.out.dtype.numpy)
+    return np.clip(numbers + low.quantized(low.out)[1], limits.min, limits.max).astype(low.out.dtype.numpy)
+
+
+def _rounded(low: Lowering) -> Array:
+    """The float operator between dequantising and rounding (TFLite's LUTPopulate)."""
+    stored, zero = _stored_inputs(low)
+    real = np.float32(low.quantized(low.x.value(0))[0]) * (stored - zero).astype(np.float32)
+    inverse = np.float32(1) / np.float32(low.quantized(low.out)[0])
+    scaled = evaluate(call("round_away", call("mul", _real(low), const(float(inverse)))), [real])
+    return _store(low, np.nan_to_num(scaled.astype(np.float64)).clip(-(2**31), 2**31 - 1).astype(np.int64))
+
+
+def _rescaled(low: Lowering, stored: Array, factor: float = 1.0) -> Array:
+    scale, out = low.quantized(low.x.value(0))[0], low.quantized(low.out)[0]
+    real = float(np.float32(scale) * np.float32(factor) / np.float32(out))
+    return multiply_by_quantized_multiplier(stored, *quantize_multiplier(real)).astype(np.int64)
+
+
+def _relu(low: Lowering) -> Array:
+    """Rescaled in fixed point, then clamped on the output's scale (TFLite's ReluQuantized)."""
+    (stored, zero), (lower, upper) = _stored_inputs(low), _RELU_BOUNDS[low.node.op]
+    out = _store(low, _rescaled(low, stored - zero)).astype(np.int64)
+    least = max(low.stored(lower, low.out), int(np.iinfo(low.out.dtype.numpy).min))
+    most = int(np.iinfo(low.out.dtype.numpy).max)
+    if not math.isinf(upper):
+        most = min(low.stored(upper, low.out), most)
+    return np.minimum(np.maximum(out, least), most).astype(low.out.dtype.numpy)
+
+
+_RELU_BOUNDS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+
+
+def _leaky_relu(low: Lowering) -> Array:
+    stored, zero = _stored_inputs(low)
+    centred = stored - zero
+    slope = _rescaled(low, centred, float(low.x.attr("alpha")))
+    return _store(low, np.where(centred >= 0, _rescaled(low, centred), slope))
+
+
+TABLES: dict[str, Callable[[Lowering], Array]] = {
+    "RELU": _relu,
+    "RELU6": _relu,
+    "RELU_N1_TO_1": _relu,
+    "LEAKY_RELU": _leaky_relu,
+}
+RULES = {
+    **dict.fromkeys((*BINARY, "SQUARED_DIFFERENCE"), binary),
+    **dict.fromkeys((*UNARY, "LEAKY_RELU"), unary),
+}

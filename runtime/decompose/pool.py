@@ -1,0 +1,68 @@
+"""Pooling: RASTER gathers the windows, REDUCE takes their sum or maximum, MAP divides and clamps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from runtime.atoms import Reduce
+from runtime.decompose.conv import Windows, patches, windows
+from runtime.decompose.rule import ACTIVATIONS, BYTES, Lowering, Program, bounded, call, const, load
+from runtime.graph import Array, DType
+
+
+def max_pool(low: Lowering) -> None:
+    """Outside the input lies the least value of the type, which no window can choose."""
+    check_types(low)
+    floats, free = low.out.dtype is DType.F32, low.float_range() == ACTIVATIONS["NONE"]
+    least = -math.inf if floats else int(np.iinfo(low.out.dtype.numpy).min)
+    sliding = windows(low, (low.x.attr("filter_height"), low.x.attr("filter_width")))
+    highest = reduce_windows(low, sliding, "max", least, None if free else low.out.dtype)
+    if not free:
+        bounds = low.float_range() if floats else low.stored_range()
+        low.map(bounded(load(0), bounds), [highest], compute="f32" if floats else "i32")
+
+
+def average_pool(low: Lowering) -> None:
+    """Padding counts for nothing: it adds zero, and the divisor is the number of elements inside the input."""
+    check_types(low)
+    floats = low.x.value(0).dtype is DType.F32
+    sliding = windows(low, (low.x.attr("filter_height"), low.x.attr("filter_width")))
+    sums = reduce_windows(low, sliding, "sum", 0, DType.F32 if floats else DType.I32)
+    counts = inside(low, sliding)
+    uniform = counts.min() == counts.max()
+    divisor: Program = const(int(counts.flat[0])) if uniform else load(1)
+    dtype = np.float32 if floats else np.int32
+    inputs = [sums] if uniform else [sums, low.constant(counts[:, :, None].astype(dtype))]
+    if floats:
+        low.map(bounded(call("div", load(0), divisor), low.float_range()), inputs)
+    else:
+        mean = call("div_round", load(0), divisor)
+        low.map(call("clamp", mean, args=low.stored_range()), inputs, compute="i32")
+
+
+def check_types(low: Lowering) -> None:
+    x = low.x.value(0)
+    if x.dtype is not low.out.dtype or x.dtype not in (DType.F32, *BYTES):
+        low.types()
+
+
+def reduce_windows(low: Lowering, sliding: Windows, op: str, fill: float, dtype: DType | None) -> int:
+    """One number per window and channel, into a value of the output's shape; into the output itself without a type."""
+    gathered = patches(low, sliding, fill)
+    _, outer, axis, inner = low.values[gathered].shape
+    target = low.node.outputs[0] if dtype is None else low.temp(low.out.shape, dtype)
+    return low.emit(Reduce(op, outer, axis, inner), [gathered], target)  # type: ignore[arg-type]
+
+
+def inside(low: Lowering, sliding: Windows) -> Array:
+    """How many elements of the input each window covers, shape (out height, out width)."""
+    counts = []
+    for axis, size in enumerate(low.x.shape(0)[1:3]):
+        start = np.arange(sliding.out[axis]) * sliding.stride[axis] - sliding.pads[axis][0]
+        counts.append(np.minimum(start + sliding.kernel[axis], size) - np.maximum(start, 0))
+    return np.outer(counts[0], counts[1])
+
+
+RULES = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool}

@@ -1,0 +1,171 @@
+"""What every decomposition rule works with: one node's operands, and the atoms that replace it.
+
+A rule is a function of one `Lowering`: it reads the operands and emits atoms whose last one writes the node's outputs.
+Programs of MAP are written with `load`, `const` and `call`, and concatenate as tuples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from runtime.atoms import Atom, Instruction, Map, Raster, Region, View
+from runtime.errors import UnsupportedError
+from runtime.graph import Array, DType, Node, Quantization, Shape, Value
+from runtime.primitives import Compute
+from runtime.quantized import round_half_away
+from runtime.shapes import Operands
+from runtime.strides import broadcast, collapse, dense
+
+Program = tuple[Instruction, ...]
+BYTES = (DType.I8, DType.U8)
+
+
+def load(i: int) -> Program:
+    return (Instruction("load", (i,)),)
+
+
+def const(number: float) -> Program:
+    return (Instruction("const", (number,)),)
+
+
+def call(name: str, *operands: Program, args: tuple[float, ...] = ()) -> Program:
+    """Push the operands, then apply the primitive."""
+    return (*(step for operand in operands for step in operand), Instruction(name, args))
+
+
+class Lowering:
+    """One node being replaced. `x` answers questions about its operands; `nodes` collects the atoms."""
+
+    def __init__(self, values: list[Value], node: Node) -> None:
+        self.values, self.node, self.nodes = values, node, list[Node]()
+        self.x = Operands(node, tuple(None if i < 0 else values[i] for i in node.inputs))
+
+    @property
+    def out(self) -> Value:
+        return self.values[self.node.outputs[0]]
+
+    def lacking(self, what: str) -> UnsupportedError:
+        return UnsupportedError(f"{self.node.source}: {what}; the tflite backend may run this model")
+
+    def types(self) -> NoReturn:
+        """Refuses a combination of element types for which there is no rule."""
+        names = [value.dtype.value for value in (*self.x.values, self.out) if value is not None]
+        raise self.lacking(f"no rule for element types {' '.join(names)}")
+
+    # ---------------------------------------------------------------- values and atoms
+
+    def temp(self, shape: Shape, dtype: DType) -> int:
+        """A new value for something between two atoms."""
+        self.values.append(Value(f"{self.out.name}/{len(self.nodes)}", shape, dtype))
+        return len(self.values) - 1
+
+    def constant(self, data: Array) -> int:
+        value = Value(f"{self.out.name}/const", data.shape, DType.of(data), data=data)
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def emit(self, atom: Atom, inputs: Sequence[int], output: int | None = None) -> int:
+        """Appends an atom that writes `output`, by default the node's first output; returns the value id."""
+        target = self.node.outputs[0] if output is None else output
+        self.nodes.append(Node(atom.NAME, tuple(inputs), (target,), atom, self.node.source))
+        return target
+
+    def map(
+        self, program: Program, inputs: Sequence[int], output: int | None = None, compute: Compute = "f32"
+    ) -> int:
+        """Element-wise over the shape of the output; inputs broadcast to it."""
+        target = self.node.outputs[0] if output is None else output
+        sizes = self.values[target].shape
+        views = [broadcast(self.values[i].shape, sizes) for i in inputs]
+        merged, (out, *loads) = collapse(sizes, dense(sizes), *views)
+        return self.emit(Map(merged, tuple(loads), out, program, compute), inputs, target)
+
+    def raster(
+        self,
+        regions: Sequence[Region],
+        inputs: Sequence[int],
+        output: int | None = None,
+        fill: float | None = None,
+    ) -> int:
+        """Moves data; each region with as few dimensions as it needs."""
+        simple = []
+        for region in regions:
+            sizes, (source, destination) = collapse(region.sizes, region.source, region.destination)
+            simple.append(Region(region.input, source, destination, sizes))
+        return self.emit(Raster(tuple(simple), fill), inputs, output)
+
+    def copy(self, source: View, sizes: Shape, output: int | None = None, operand: int = 0) -> int:
+        """A dense output that is one view of one input."""
+        region = Region(0, source, dense(sizes), sizes)
+        return self.raster([region], [self.node.inputs[operand]], output)
+
+    def padded(
+        self, index: int, pads: Sequence[tuple[int, int]], fill: float, output: int | None = None
+    ) -> int:
+        """A value with (before, after) more elements along each axis; the value itself where there are none."""
+        value = self.values[index]
+        shape = tuple(size + sum(pad) for size, pad in zip(value.shape, pads, strict=True))
+        if output is None:
+            if shape == value.shape:
+                return index
+            output = self.temp(shape, value.dtype)
+        outer = dense(shape)
+        start = sum(pad[0] * stride for pad, stride in zip(pads, outer.strides, strict=True))
+        region = Region(0, dense(value.shape), View(start, outer.strides), value.shape)
+        return self.raster([region], [index], output, fill)
+
+    # ---------------------------------------------------------------- quantisation and activation
+
+    def quantized(self, value: Value) -> tuple[float, int]:
+        """(scale, zero point) of a tensor that is quantised as a whole."""
+        scale, zero_point = self.scales(value)
+        if len(scale) != 1:
+            raise self.lacking(f"{value.name!r} is quantised per axis, expected one scale")
+        return scale[0], zero_point[0]
+
+    def scales(self, value: Value) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        q = value.quantization
+        if q is None or min(q.scale) <= 0:
+            raise self.x.bad(f"{value.dtype.value} tensor {value.name!r} needs scales above zero")
+        return q.scale, q.zero_point
+
+    def float_range(self) -> tuple[float, float]:
+        """Bounds of the fused activation on real numbers."""
+        name = self.node.attrs.get("fused_activation_function", "NONE")
+        if name not in ACTIVATIONS:
+            raise self.lacking(f"no rule for the fused activation {name}")
+        return ACTIVATIONS[name]
+
+    def stored_range(self) -> tuple[int, int]:
+        """The same bounds on the stored integers of the output (TFLite's CalculateActivationRangeQuantized)."""
+        limits = np.iinfo(self.out.dtype.numpy)
+        return tuple(
+            limit if math.isinf(bound) else int(np.clip(self.stored(bound, self.out), limits.min, limits.max))
+            for limit, bound in zip((limits.min, limits.max), self.float_range(), strict=True)
+        )  # type: ignore[return-value]
+
+    def stored(self, real: float, value: Value) -> int:
+        scale, zero_point = self.quantized(value)
+        return zero_point + round_half_away(float(np.float32(real) / np.float32(scale)))
+
+
+ACTIVATIONS = {
+    "NONE": (-math.inf, math.inf),
+    "RELU": (0.0, math.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+}
+Rule = Callable[[Lowering], Any]
+
+
+def bounded(program: Program, bounds: tuple[float, float]) -> Program:
+    """The program, clamped where there is a bound."""
+    return program if bounds == ACTIVATIONS["NONE"] else call("clamp", program, args=bounds)
+
+
+def whole(scale: float, zero_point: int) -> Quantization:
+    return Quantization((scale,), (zero_point,))
