@@ -28,7 +28,7 @@ typedef enum {
 
 typedef enum {
     CK_RASTER, CK_RASTER_ADD, CK_GEMM, CK_MAP, CK_REDUCE, CK_GATHER, CK_SCATTER, CK_SORT, CK_RNG,
-    CK_DEPTHWISE, CK_WINDOW,
+    CK_DEPTHWISE,
 } ck_operator;
 
 /* Where an operand lives: bases[base] + offset bytes. base -1: the operand is absent. */

@@ -1,0 +1,463 @@
+"""The cpu backend: atoms become C steps, one emitter per atom.
+
+An emitter chooses the kernel row and says what it reads, writes and needs as scratch; when every emitter has spoken the
+memory is planned and the parameter structs are filled. Rewrites to fused kernels are in `runtime.backends.fuse`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import ckernels
+from ckernels import ffi, lib
+from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
+from runtime.backends.base import Model
+from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Step
+from runtime.errors import UnsupportedError
+from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
+from runtime.memory import Block, aligned, plan
+from runtime.primitives import PRIMITIVES
+from runtime.strides import collapse, is_dense
+
+Locate = Callable[[int], dict[str, int]]
+"""Value id -> initialiser of its `ck_operand`."""
+Fields = dict[str, Any]
+"""Initialiser of a parameter struct, nested as cffi takes it."""
+
+
+class CpuBackend:
+    """The C kernels of this build, on the instruction sets in `features` (bits of `ck_isa`; default: all that are here)."""
+
+    name = "cpu"
+
+    def __init__(self, features: int | None = None) -> None:
+        self._features = ckernels.cpu_features() if features is None else features
+        available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
+        self._kernels = {(row.operator, row.dtype): row for row in available}
+
+    def version(self) -> str:
+        return f"{ckernels.build_digest()}/{self._features}"
+
+    def compile(self, model: Model) -> FlatProgram:
+        return self.lower(model.atoms())
+
+    def lower(self, graph: Graph) -> FlatProgram:
+        """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
+        emitter = Emitter(graph, self._kernels)
+        for node in graph.nodes:
+            emitter.emit(node)
+        return emitter.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A step before the memory plan: `fields` fills the struct once every operand has a place."""
+
+    source: str
+    kernel: Any
+    struct: str
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    fields: Callable[[Locate, list[Any]], Fields]
+
+
+class Emitter:
+    """One graph on its way to a flat program. `values` grows by scratch buffers and packed weights."""
+
+    def __init__(self, graph: Graph, kernels: dict[tuple[str, str], ckernels.Row]) -> None:
+        self.graph, self.kernels = graph, kernels
+        self.values = list(graph.values)
+        self.steps: list[_Pending] = []
+        self._same: dict[int, int] = {}
+
+    # ---------------------------------------------------------------- what emitters say
+
+    def emit(self, node: Node) -> None:
+        if all(self.values[i].elements == 0 for i in node.outputs):
+            return
+        rule = _EMITTERS.get(type(node.attrs))
+        if rule is None:
+            raise UnsupportedError(f"{node.source or node.op}: the cpu backend has no kernel for {node.op}")
+        rule(self, node, node.attrs)
+
+    def kernel(self, node: Node, operator: str, *dtypes: str) -> ckernels.Row:
+        """The best row for the first of `dtypes` that has one."""
+        for dtype in dtypes:
+            if row := self.kernels.get((operator, dtype)):
+                return row
+        raise UnsupportedError(f"{node.source or node.op}: the cpu backend has no {operator} for {dtypes[0].lower()}")
+
+    def step(
+        self,
+        node: Node,
+        row: ckernels.Row,
+        struct: str,
+        fields: Callable[[Locate, list[Any]], Fields],
+        reads: Sequence[int],
+        scratch: Sequence[int] = (),
+    ) -> None:
+        """One step that writes the node's outputs. `fields(at, keep)` may append to `keep` what the struct points to."""
+        present = tuple(i for i in reads if i != ABSENT)
+        self.steps.append(
+            _Pending(node.source, row.kernel, struct, present, (*node.outputs, *scratch), fields)
+        )
+
+    def buffer(self, size: int) -> int:
+        """A new value of `size` bytes: scratch of one step."""
+        self.values.append(Value("scratch", (size,), DType.U8))
+        return len(self.values) - 1
+
+    def constant(self, data: Array) -> int:
+        self.values.append(Value("packed", data.shape, DType.of(data), data=data))
+        return len(self.values) - 1
+
+    def alias(self, index: int, of: int) -> None:
+        """One value is another under a second name: they share their memory."""
+        self._same[index] = self.root(of)
+
+    def root(self, index: int) -> int:
+        return self._same.get(index, index)
+
+    def zero(self, node: Node, view: View, sizes: Shape) -> None:
+        """Clears an output of which the node writes only a part."""
+        out = self.values[node.outputs[0]]
+        if math.prod(sizes) < out.elements:
+            _raster(self, replace(node, inputs=()), Raster((), 0))
+
+    # ---------------------------------------------------------------- the end
+
+    def finish(self) -> FlatProgram:
+        places, arena = self._plan()
+        memories = (Memory(arena, "arena"), self._constants(places))
+        steps = []
+        for step in self.steps:
+            keep: list[Any] = []
+            params = ffi.new(f"{step.struct} *", step.fields(lambda i: self._operand(places, i), keep))
+            steps.append(Step(step.kernel, params, tuple(keep), step.source))
+        ends = [
+            [(places[self.root(i)], self.graph.values[i]) for i in side]
+            for side in (self.graph.inputs, self.graph.outputs)
+        ]
+        return FlatProgram(steps, memories, *ends)
+
+    def _plan(self) -> tuple[dict[int, Place], int]:
+        """The place of every value that lives in the arena, and the bytes of the arena."""
+        end = len(self.steps)
+        spans = {self.root(i): (0, 0) for i in self.graph.inputs}
+        for at, step in enumerate(self.steps):
+            for i in (*step.writes, *step.reads):
+                first = spans.get(self.root(i), (at, at))[0]
+                spans[self.root(i)] = (first, at)
+        for i in self.graph.outputs:
+            spans[self.root(i)] = (spans.get(self.root(i), (0, 0))[0], end)
+        alive = [i for i in spans if self.values[i].data is None]
+        layout = plan([Block(self.values[i].nbytes, *spans[i]) for i in alive])
+        places = {i: Place(ARENA, offset) for i, offset in zip(alive, layout.offsets, strict=True)}
+        offset = 0
+        for i in spans:
+            if self.values[i].data is not None:
+                places[i] = Place(CONSTANTS, offset)
+                offset += aligned(self.values[i].nbytes)
+        return places, layout.size
+
+    def _constants(self, places: dict[int, Place]) -> Memory:
+        used = [(place.offset, self.values[i]) for i, place in places.items() if place.base == CONSTANTS]
+        memory = Memory(max((offset + value.nbytes for offset, value in used), default=0), "weights")
+        for offset, value in used:
+            memory.view(offset, value)[...] = value.data
+        return memory
+
+    def _operand(self, places: dict[int, Place], index: int) -> dict[str, int]:
+        if index == ABSENT:
+            return {"base": -1}
+        place = places[self.root(index)]
+        return {"base": place.base, "offset": place.offset}
+
+
+# -------------------------------------------------------------------- C initialisers
+
+
+def _dtype(dtype: DType) -> int:
+    return int(getattr(lib, f"CK_{dtype.name}"))
+
+
+def _bits(dtype: DType) -> str:
+    """The name of the rows that move any element of this size."""
+    return f"X{dtype.size * 8}"
+
+
+def _view(view: View) -> Fields:
+    """Unused leading dimensions have stride 0."""
+    return {"offset": view.offset, "strides": [0] * (6 - len(view.strides)) + list(view.strides)}
+
+
+def _sizes(sizes: Shape) -> list[int]:
+    return [1] * (6 - len(sizes)) + list(sizes)
+
+
+def _matrix(view: View) -> Fields:
+    """A view over (batch, row, column) stands in the first three strides."""
+    return {"offset": view.offset, "strides": [*view.strides, 0, 0, 0]}
+
+
+def _array(kind: str, items: Any, keep: list[Any]) -> Any:
+    keep.append(ffi.new(f"{kind}[]", items))
+    return keep[-1]
+
+
+def _numbers(data: Array, keep: list[Any]) -> Any:
+    """A pointer to an array of int32."""
+    keep.append(ffi.from_buffer("int32_t[]", np.ascontiguousarray(data, np.int32)))
+    return keep[-1]
+
+
+# -------------------------------------------------------------------- one emitter per atom
+
+
+def _raster(low: Emitter, node: Node, atom: Raster) -> None:
+    out = low.values[node.outputs[0]]
+    if atom.mode == "copy" and atom.fill is None and len(atom.regions) == 1:
+        region = atom.regions[0]
+        source = low.values[node.inputs[region.input]]
+        whole = is_dense(region.source, region.sizes) and is_dense(region.destination, region.sizes)
+        if whole and source.data is None and source.elements == out.elements == math.prod(region.sizes):
+            low.alias(node.outputs[0], node.inputs[region.input])
+            return
+    if atom.mode == "add":
+        row = low.kernel(node, "RASTER_ADD", *([out.dtype.name] if out.dtype in _REAL else [_bits(out.dtype)]))
+    else:
+        row = low.kernel(node, "RASTER", _bits(out.dtype))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        return {
+            "out": at(node.outputs[0]),
+            "inputs": _array("ck_operand", [at(i) for i in node.inputs], keep),
+            "regions": _array("ck_region", [_region(region) for region in atom.regions], keep),
+            "n_regions": len(atom.regions),
+            "filled": atom.fill is not None or atom.mode == "add",
+            "elements": out.elements,
+            "fill": np.array(atom.fill or 0, out.dtype.numpy).tobytes().ljust(8, b"\0"),
+        }
+
+    low.step(node, row, "ck_raster", fields, node.inputs)
+
+
+_REAL = (DType.F32, DType.F16)
+
+
+def _region(region: Any) -> Fields:
+    sizes, (source, destination) = collapse(region.sizes, region.source, region.destination)
+    return {
+        "input": region.input,
+        "source": _view(source),
+        "destination": _view(destination),
+        "sizes": _sizes(sizes),
+    }
+
+
+def _gemm(low: Emitter, node: Node, atom: Gemm) -> None:
+    a, b = low.values[node.inputs[0]], low.values[node.inputs[1]]
+    bias = node.inputs[2] if len(node.inputs) > 2 else ABSENT
+    real = a.dtype is DType.F32
+    row = low.kernel(node, "GEMM", "F32" if real else "Q8" if a.dtype.size == b.dtype.size == 1 else a.dtype.name)
+    low.zero(node, atom.c, (atom.batch, atom.m, atom.n))
+    depth, panels = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr)
+    fixed = _gemm_fields(low, node, atom)
+    size = atom.batch * panels * row.nr * (4 + depth * (4 if real else 2))
+    constant = b.data is not None and (bias == ABSENT or low.values[bias].data is not None)
+    if constant:
+        packed = low.constant(_packed(row, fixed, b.data, None if bias == ABSENT else low.values[bias].data, size))
+    else:
+        packed = low.buffer(size)
+    scratch = low.buffer(row.mr * depth * (4 if real else 2))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        operands = {"a": at(node.inputs[0]), "c": at(node.outputs[0]), "packed": at(packed), "scratch": at(scratch)}
+        absent = {"b": at(ABSENT), "bias": at(ABSENT), "pad": at(ABSENT)}
+        run_time = {} if constant else {"b": at(node.inputs[1]), "bias": at(bias), "pack_now": 1}
+        return {**fixed, **absent, **operands, **run_time, **_epilogue(atom, keep)}
+
+    reads = [node.inputs[0], packed] if constant else [*node.inputs]
+    low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, packed])
+
+
+def _gemm_fields(low: Emitter, node: Node, atom: Gemm) -> Fields:
+    """Everything that is known before the memory plan."""
+    a, b, c = (low.values[i].dtype for i in (*node.inputs[:2], node.outputs[0]))
+    sizes = {"batch": atom.batch, "m": atom.m, "n": atom.n, "k": atom.k, "taps": 1}
+    views = {"a_view": _matrix(atom.a), "b_view": _matrix(atom.b), "c_view": _matrix(atom.c)}
+    types = {"a_dtype": _dtype(a), "b_dtype": _dtype(b), "c_dtype": _dtype(c)}
+    return {**sizes, **views, **types, "a_zero": atom.a_zero, "b_zero": atom.b_zero}
+
+
+def _epilogue(atom: Gemm, keep: list[Any]) -> Fields:
+    last = atom.epilogue
+    if isinstance(last, Requantize):
+        multiplier, shift = (np.resize(np.array(x, np.int32), atom.n) for x in (last.multiplier, last.shift))
+        return {
+            "multiplier": _numbers(multiplier, keep),
+            "shift": _numbers(shift, keep),
+            "c_zero": last.zero_point,
+            "c_low": last.low,
+            "c_high": last.high,
+        }
+    bounds = last or Clamp()
+    return {"low": bounds.low, "high": bounds.high}
+
+
+def _packed(row: ckernels.Row, fields: Fields, b: Array, bias: Array | None, size: int) -> Array:
+    """B and bias as the kernel reads them."""
+    out = np.zeros(size, np.uint8)
+    kept = [ffi.from_buffer("char[]", np.ascontiguousarray(data)) for data in (b, out, *([] if bias is None else [bias]))]
+    operands = {"b": {"base": 0}, "packed": {"base": 1}, "bias": {"base": -1 if bias is None else 2}}
+    row.pack(ffi.new("ck_gemm *", {**fields, **operands}), row.nr, ffi.new("char *[]", kept))
+    return out
+
+
+def _map(low: Emitter, node: Node, atom: Map) -> None:
+    out = low.values[node.outputs[0]]
+    row = low.kernel(node, "MAP", atom.compute.upper())
+    low.zero(node, atom.output, atom.sizes)
+    sizes, (output, *views) = collapse(atom.sizes, atom.output, *atom.views)
+    program = [_instruction(step, atom.compute) for step in atom.program]
+    if _deepest(atom) > lib.ck_map_stack():
+        raise UnsupportedError(f"{node.source}: a MAP program is deeper than {lib.ck_map_stack()} operands")
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        return {
+            "out": at(node.outputs[0]),
+            "out_dtype": _dtype(out.dtype),
+            "n_instructions": len(program),
+            "inputs": _array("ck_operand", [at(i) for i in node.inputs], keep),
+            "dtypes": _array("int32_t", [_dtype(low.values[i].dtype) for i in node.inputs], keep),
+            "views": _array("ck_view", [_view(view) for view in views], keep),
+            "program": _array("ck_instruction", program, keep),
+            "output": _view(output),
+            "sizes": _sizes(sizes),
+        }
+
+    low.step(node, row, "ck_map", fields, node.inputs)
+
+
+def _instruction(step: Any, compute: str) -> Fields:
+    if step.name == "load":
+        return {"op": lib.CK_MAP_LOAD, "input": int(step.args[0])}
+    op = lib.CK_MAP_CONST if step.name == "const" else _PRIMITIVES[step.name]
+    values = {"real": list(map(float, step.args))} if compute == "f32" else {"integer": list(map(int, step.args))}
+    return {"op": op, **values}
+
+
+def _deepest(atom: Map) -> int:
+    """The greatest number of operands on the stack at once."""
+    depth = deepest = 0
+    for step in atom.program:
+        depth += 1 - (0 if step.name in ("load", "const") else PRIMITIVES[step.name].arity)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _reduce(low: Emitter, node: Node, atom: Reduce) -> None:
+    dtype = low.values[node.inputs[0]].dtype
+    row = low.kernel(node, "REDUCE", "U8" if dtype is DType.BOOL else dtype.name)
+    if atom.axis == 0 and atom.op not in ("sum", "prod", "any", "all"):
+        raise UnsupportedError(f"{node.source}: {atom.op} over nothing")
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "in": at(node.inputs[0]),
+            "out": at(node.outputs[0]),
+            "op": getattr(lib, f"CK_{atom.op.upper()}"),
+            "out_dtype": _dtype(low.values[node.outputs[0]].dtype),
+            "outer": atom.outer,
+            "axis": atom.axis,
+            "inner": atom.inner,
+        }
+
+    low.step(node, row, "ck_reduce", fields, node.inputs)
+
+
+def _gather(low: Emitter, node: Node, atom: Gather) -> None:
+    rows, index = node.inputs
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "rows_in": at(rows),
+            "index": at(index),
+            "out": at(node.outputs[0]),
+            "index_dtype": _dtype(low.values[index].dtype),
+            "rows": atom.rows,
+            "width": atom.width,
+            "count": atom.count,
+        }
+
+    low.step(node, low.kernel(node, "GATHER", _bits(low.values[rows].dtype)), "ck_gather", fields, node.inputs)
+
+
+def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
+    base, index, update = node.inputs
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "base": at(base),
+            "index": at(index),
+            "update": at(update),
+            "out": at(node.outputs[0]),
+            "index_dtype": _dtype(low.values[index].dtype),
+            "mode": getattr(lib, f"CK_SCATTER_{atom.mode.upper()}"),
+            "rows": atom.rows,
+            "width": atom.width,
+            "count": atom.count,
+        }
+
+    low.step(node, low.kernel(node, "SCATTER", low.values[base].dtype.name), "ck_scatter", fields, node.inputs)
+
+
+def _sort(low: Emitter, node: Node, atom: Sort) -> None:
+    scratch = low.buffer(2 * 4 * atom.width)
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "in": at(node.inputs[0]),
+            "values": at(node.outputs[0]),
+            "indices": at(node.outputs[1]),
+            "scratch": at(scratch),
+            "rows": atom.rows,
+            "width": atom.width,
+            "k": atom.k,
+        }
+
+    row = low.kernel(node, "SORT", low.values[node.inputs[0]].dtype.name)
+    low.step(node, row, "ck_sort", fields, node.inputs, [scratch])
+
+
+def _rng(low: Emitter, node: Node, atom: Rng) -> None:
+    out = low.values[node.outputs[0]]
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "out": at(node.outputs[0]),
+            "normal": atom.kind == "normal",
+            "seed": atom.seed,
+            "counter": atom.counter,
+            "elements": out.elements,
+        }
+
+    low.step(node, low.kernel(node, "RNG", out.dtype.name), "ck_rng", fields, node.inputs)
+
+
+_EMITTERS: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
+    Raster: _raster,
+    Gemm: _gemm,
+    Map: _map,
+    Reduce: _reduce,
+    Gather: _gather,
+    Scatter: _scatter,
+    Sort: _sort,
+    Rng: _rng,
+}
+_PRIMITIVES = ckernels.primitives()

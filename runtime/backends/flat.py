@@ -1,0 +1,80 @@
+"""A flat program: an array of C steps over one arena, run in one crossing.
+
+`FlatProgram` owns the memory and the NumPy views of inputs and outputs in it; the steps come from `runtime.backends.cpu`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckernels import ffi, lib
+from runtime.errors import RunError
+from runtime.graph import Array, Value
+
+ARENA, CONSTANTS = 0, 1
+"""The base addresses of a program, by their index in `ck_operand.base`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value is: a base, and the bytes from there."""
+
+    base: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A C kernel, its parameter struct, and whatever the struct points to."""
+
+    kernel: Any
+    params: Any
+    keep: tuple[Any, ...]
+    source: str
+
+
+class Memory:
+    """`size` bytes, aligned for every kernel and freed with the last view of them; RunError when there are none."""
+
+    def __init__(self, size: int, what: str) -> None:
+        pointer = lib.ck_alloc(size)
+        if pointer == ffi.NULL:
+            raise RunError(f"no memory for the {what} of the model: {size} bytes; free some, or run a smaller model")
+        self.pointer = ffi.gc(ffi.cast("char *", pointer), lib.ck_free, size)
+        self._bytes = np.frombuffer(ffi.buffer(self.pointer, max(size, 1)), np.uint8)
+        self._bytes[:] = 0
+
+    def view(self, offset: int, value: Value) -> Array:
+        return self._bytes[offset : offset + value.nbytes].view(value.dtype.numpy).reshape(value.shape)
+
+
+class FlatProgram:
+    """Executor of `steps`; `inputs` and `outputs` say where the values of the graph's ends are."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        memories: Sequence[Memory],
+        inputs: Sequence[tuple[Place, Value]],
+        outputs: Sequence[tuple[Place, Value]],
+    ) -> None:
+        self._kept = tuple(steps), tuple(memories)
+        self._sources = tuple(step.source for step in steps)
+        self._steps = ffi.new("ck_step[]", [{"kernel": step.kernel, "params": step.params} for step in steps])
+        self._bases = ffi.new("char *[]", [memory.pointer for memory in memories])
+        self._failed = ffi.new("int32_t *")
+        self._inputs = [memories[place.base].view(place.offset, value) for place, value in inputs]
+        self._outputs = [memories[place.base].view(place.offset, value) for place, value in outputs]
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Copies inputs in, crosses into C once, without the GIL, and copies outputs out."""
+        for target, array in zip(self._inputs, inputs, strict=True):
+            target[...] = array
+        status = lib.ck_run(self._steps, len(self._sources), self._bases, self._failed)
+        if status != lib.CK_OK:
+            raise RunError(f"{self._sources[self._failed[0]]}: an index is outside the rows of its tensor")
+        return [view.copy() for view in self._outputs]
