@@ -62,7 +62,7 @@ def quantize(model: ModelSpec, samples: Iterable[Sequence[Array]]) -> ModelSpec:
     """The model in full int8, inputs and outputs too; operators, names and shapes stay.
 
     Each sample is one float32 array per model input, of its shape. Raises ExportError for an operator
-    without a rule and for weights that are not a constant of one operator.
+    without a rule, for weights that are not a constant of one operator, and without samples.
     """
     for position, op in enumerate(model.operators):
         if op.kind not in RULES:
@@ -101,6 +101,10 @@ def activation_ranges(
         for name in measured:
             seen = _range(run.get_tensor(places[name]))
             ranges[name] = _joined([seen, ranges.get(name, seen)])
+    if missing := [name for name in measured if name not in ranges]:
+        raise ExportError(
+            f"no range for {', '.join(missing)}: expected at least one sample to calibrate with"
+        )
     return ranges
 
 
@@ -179,7 +183,7 @@ def _weights(op: OpSpec, tensors: Mapping[str, TensorSpec]) -> Iterator[TensorSp
     x, weights, *bias = (tensors[name] for name in op.inputs if name)
     data = np.asarray(weights.data, "float64")
     scale = np.abs(data).max(axis=tuple(i for i in range(data.ndim) if i != axis), keepdims=True) / WEIGHT_MAX
-    scale = np.where(scale == 0, 1.0, scale)
+    scale = np.where(scale == 0, scale.max() or 1.0, scale)  # an idle channel may have any scale
     yield _symmetric(weights, data / scale, "int8", scale.reshape(-1), max(axis, 0))
     for tensor in bias:
         scale = scale.reshape(-1) * x.scale[0]
@@ -188,5 +192,6 @@ def _weights(op: OpSpec, tensors: Mapping[str, TensorSpec]) -> Iterator[TensorSp
 
 def _symmetric(tensor: TensorSpec, steps: Array, dtype: str, scale: Array, axis: int) -> TensorSpec:
     scales = tuple(float(value) for value in scale)
-    data, zeros = np.round(steps).astype(dtype), (0,) * len(scales)
+    limits, zeros = np.iinfo(dtype), (0,) * len(scales)
+    data = np.clip(np.round(steps), limits.min, limits.max).astype(dtype)
     return replace(tensor, dtype=dtype, data=data, scale=scales, zero_point=zeros, quantized_dimension=axis)

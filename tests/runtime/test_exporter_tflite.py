@@ -417,6 +417,16 @@ def test_weights_are_symmetric_per_channel_and_bias_has_their_scale() -> None:
     assert (b.dtype, b.scale) == ("int32", tuple(pytest.approx(x.scale[0] * scale) for scale in w.scale))
 
 
+def test_an_idle_channel_and_a_huge_bias_stay_in_range() -> None:
+    w, b = CONV[1].copy(), np.array([1e9, -1e9, 0.5, 0, 0, 0], "float32")
+    w[2] = 0
+    constants = (TensorSpec.constant("t1", w), TensorSpec.constant("t2", b))
+    model = quantize(replace(PLAIN, tensors=(T[0], *constants, T[3])), [(X,)])
+    weights, bias = model.tensors[1:3]
+    assert weights.data is not None and not weights.data[2].any() and weights.scale[2] == max(weights.scale)
+    assert bias.data is not None and bias.data[:2].tolist() == [2**31 - 1, -(2**31)]
+
+
 def test_pooling_and_reshaping_keep_the_scale_of_a_fixed_output() -> None:
     names = ("x", "softmax", "pool", "flat")
     ranges = dict(zip(names, [(-1.0, 3.0), (0.0, 0.5), (0.0, 0.2), (0.0, 0.2)], strict=True))
@@ -430,9 +440,11 @@ def test_pooling_and_reshaping_keep_the_scale_of_a_fixed_output() -> None:
     assert scalings["x"] == asymmetric((-1.0, 3.0))
 
 
-def test_what_has_no_int8_rule_or_shares_weights_is_refused() -> None:
+def test_what_cannot_be_quantised_is_refused() -> None:
     with pytest.raises(ExportError, match="operator 0 DIV: no int8 rule"):
         quantize(next(case for case in CASES if case.kind == "DIV").model(), [])
+    with pytest.raises(ExportError, match="no range for t0, y: expected at least one sample"):
+        quantize(PLAIN, [])
     twice = replace(PLAIN, operators=(OP, OP))
     with pytest.raises(
         ExportError, match="weights t1, t2: expected constants, each read by one operator only"

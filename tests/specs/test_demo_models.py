@@ -25,6 +25,15 @@ def test_all_committed_files_are_small() -> None:
     assert (MODELS / "telemetry.csv").stat().st_size < 40_000
 
 
+def test_training_again_gives_the_committed_files(train: ModuleType, tmp_path: Path) -> None:
+    for make in (train.make_digits, train.make_autoencoder):
+        path, figures = make(tmp_path)
+        assert path.read_bytes() == (MODELS / path.name).read_bytes(), "run `make demo-models` and commit"
+        assert figures
+    for picture in (tmp_path / "digits").iterdir():
+        assert (MODELS / "digits" / picture.name).is_file()
+
+
 def test_digits_are_classified(train: ModuleType) -> None:
     model = (MODELS / "digits_int8.tflite").read_bytes()
     run = train.interpreter(model)
