@@ -1,7 +1,7 @@
 """Long fuzz runs of every parser: `make fuzz` (FUZZ_SECONDS each, FUZZ_SEED to repeat one).
 
-A target is a test module with `fuzz(data: bytes)`, which lets only the parser's own errors escape as nothing, and `seeds()`, its
-corpus. Inputs are mutations of the corpus; what fails is written to build/fuzz/ together with how to repeat it.
+A target is a test module with `fuzz(data: bytes)`, which swallows the errors that its parser may raise, and with
+`seeds()`, its corpus. Inputs are mutations of the corpus; what fails is kept in build/fuzz/.
 """
 
 from __future__ import annotations
