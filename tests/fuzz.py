@@ -1,6 +1,6 @@
 """Long fuzz runs of every parser: `make fuzz` (FUZZ_SECONDS each, FUZZ_SEED to repeat one).
 
-A target is a test module with `fuzz(data: bytes)`, which swallows the errors that its parser may raise, and with
+A target is a test module with `fuzz(data: bytes)`, which swallows the errors that its parser may raise, and
 `seeds()`, its corpus. Inputs are mutations of the corpus; what fails is kept in build/fuzz/.
 """
 
