@@ -1,0 +1,15 @@
+"""What every source is: something that runs on a thread of its own and hands items to the task's outlet."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.inbox import Outlet
+
+
+class Source(Protocol):
+    def run(self, outlet: Outlet, stop: threading.Event, clock: Clock) -> None:
+        """Emit until `stop` is set or there is no more. Bad input goes to `outlet.error`; raising ends the source and
+        is counted as an error too."""
