@@ -66,8 +66,9 @@ class Link(Protocol):
     ) -> None:
         """Send, or queue while offline. `on_delivered` (QoS 1 and 2) runs once the broker acknowledged it."""
 
-    def subscribe(self, filter: str, handler: Handler) -> None:
-        """At QoS 1, now and after every reconnect. Filters of one link must not overlap."""
+    def subscribe(self, filter: str, handler: Handler) -> Callback:
+        """At QoS 1, now and after every reconnect; several handlers may share a filter. Different filters of one link
+        must not overlap. The returned function takes the handler off again."""
 
     def on_connect(self, callback: Callback) -> None:
         """Add a callback for every (re)connect; the subscriptions are on their way before it runs."""
@@ -93,7 +94,7 @@ class _Callbacks:
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, list[Handler]] = {}
         self._connect: list[Callback] = []
         self._disconnect: list[Callback] = []
 
@@ -103,10 +104,31 @@ class _Callbacks:
     def on_disconnect(self, callback: Callback) -> None:
         self._disconnect.append(callback)
 
+    def subscribe(self, filter: str, handler: Handler) -> Callback:
+        self._handlers.setdefault(filter, []).append(handler)
+        self._subscribed(filter)
+
+        def end() -> None:
+            handlers = self._handlers.get(filter, [])
+            if handler in handlers:
+                handlers.remove(handler)
+                if not handlers:
+                    del self._handlers[filter]
+                    self._unsubscribed(filter)
+
+        return end
+
+    def _subscribed(self, filter: str) -> None:
+        raise NotImplementedError
+
+    def _unsubscribed(self, filter: str) -> None:
+        raise NotImplementedError
+
     def _dispatch(self, topic: str, payload: bytes) -> None:
-        for filter, handler in list(self._handlers.items()):
+        for filter, handlers in list(self._handlers.items()):
             if matches(filter, topic):
-                self._call(handler, topic, payload)
+                for handler in list(handlers):
+                    self._call(handler, topic, payload)
 
     def _connected_now(self) -> None:
         self.counters["connects"] += 1
@@ -194,10 +216,13 @@ class MqttLink(_Callbacks):
             elif on_delivered is not None and self._acks.expect(info.mid, on_delivered):
                 self._work.put(on_delivered)
 
-    def subscribe(self, filter: str, handler: Handler) -> None:
-        self._handlers[filter] = handler
+    def _subscribed(self, filter: str) -> None:
         if self._connected:
             self._client.subscribe(filter, qos=1)
+
+    def _unsubscribed(self, filter: str) -> None:
+        if self._connected:
+            self._client.unsubscribe(filter)
 
     # --- on paho's thread: hand over, return ---
 
@@ -418,10 +443,12 @@ class MemoryLink(_Callbacks):
         else:
             self._outbox.append(send)
 
-    def subscribe(self, filter: str, handler: Handler) -> None:
-        self._handlers[filter] = handler
+    def _subscribed(self, filter: str) -> None:
         if self._connected:
             self._hub._do(lambda: self._hear_retained(filter))
+
+    def _unsubscribed(self, filter: str) -> None:
+        pass
 
     def _open(self) -> None:
         self._connected = True
@@ -438,7 +465,8 @@ class MemoryLink(_Callbacks):
 
     def _hear_retained(self, filter: str) -> None:
         for topic, payload in self._hub._retained_for(filter):
-            self._call(self._handlers[filter], topic, payload)
+            for handler in list(self._handlers.get(filter, ())):
+                self._call(handler, topic, payload)
 
     def _lose(self) -> None:
         self._close()
