@@ -1,35 +1,44 @@
-"""What a backend is: it answers which operators it runs whole, and turns a model into something that runs."""
+"""What a backend is: it turns a model into an executor, or says why it cannot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from runtime.graph import Array, Graph
+from runtime.graph import Array, DType, Shape, Value
+
+if TYPE_CHECKING:
+    from runtime.compile import Model
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """One model on its way to a backend.
-
-    `data` are the bytes of the file, `graph` is at GRAPH level with every shape inferred (so it may be resized against
-    `data`), `atoms()` the same at ATOMIC level, made once and when first asked for; `name` stands in messages.
-    """
+class TensorInfo:
+    """One input or output. real = scale * (stored - zero_point); scale 0 means that the tensor is not quantized."""
 
     name: str
-    data: bytes
-    graph: Graph
-    atoms: Callable[[], Graph]
+    shape: Shape
+    dtype: DType
+    scale: float = 0.0
+    zero_point: int = 0
+
+    @staticmethod
+    def of(value: Value) -> TensorInfo:
+        q = value.quantization
+        scale, zero_point = (q.scale[0], q.zero_point[0]) if q is not None and len(q.scale) == 1 else (0.0, 0)
+        return TensorInfo(value.name, value.shape, value.dtype, scale, zero_point)
 
 
 class Executor(Protocol):
-    """A compiled model."""
+    """A compiled model. `inputs` and `outputs` are in the order of the model file."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Outputs in the graph's order, each an array of its own, for checked inputs in the graph's order.
+        """Outputs, each an array of its own, for arrays of the right shapes and types. Raises RunError.
 
-        Not to be called by two threads at once. Raises RunError.
+        One thread at a time: `Program` sees to it.
         """
         ...
 
@@ -40,7 +49,7 @@ class Backend(Protocol):
     name: str
 
     def version(self) -> str:
-        """Changes whenever results or speed may change; a part of the search's cache key."""
+        """Changes whenever results or speed may change: a part of the search's cache key."""
         ...
 
     def compile(self, model: Model) -> Executor:

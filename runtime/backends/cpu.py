@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
-from runtime.backends.base import Model
 from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Step
 from runtime.errors import UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
 from runtime.memory import Block, aligned, plan
 from runtime.primitives import PRIMITIVES
 from runtime.strides import collapse, is_dense
+
+if TYPE_CHECKING:
+    from runtime.compile import Model
 
 Locate = Callable[[int], dict[str, int]]
 """Value id -> initialiser of its `ck_operand`."""
@@ -44,7 +46,7 @@ class CpuBackend:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        return self.lower(model.atoms())
+        return self.lower(model.atoms)
 
     def lower(self, graph: Graph) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ckernels import ffi, lib
+from runtime.backends.base import TensorInfo
 from runtime.errors import RunError
 from runtime.graph import Array, Value
 
@@ -62,19 +63,21 @@ class FlatProgram:
         inputs: Sequence[tuple[Place, Value]],
         outputs: Sequence[tuple[Place, Value]],
     ) -> None:
+        self.inputs = tuple(TensorInfo.of(value) for _, value in inputs)
+        self.outputs = tuple(TensorInfo.of(value) for _, value in outputs)
         self._kept = tuple(steps), tuple(memories)
         self._sources = tuple(step.source for step in steps)
         self._steps = ffi.new("ck_step[]", [{"kernel": step.kernel, "params": step.params} for step in steps])
         self._bases = ffi.new("char *[]", [memory.pointer for memory in memories])
         self._failed = ffi.new("int32_t *")
-        self._inputs = [memories[place.base].view(place.offset, value) for place, value in inputs]
-        self._outputs = [memories[place.base].view(place.offset, value) for place, value in outputs]
+        self._in = [memories[place.base].view(place.offset, value) for place, value in inputs]
+        self._out = [memories[place.base].view(place.offset, value) for place, value in outputs]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Copies inputs in, crosses into C once, without the GIL, and copies outputs out."""
-        for target, array in zip(self._inputs, inputs, strict=True):
+        for target, array in zip(self._in, inputs, strict=True):
             target[...] = array
         status = lib.ck_run(self._steps, len(self._sources), self._bases, self._failed)
         if status != lib.CK_OK:
             raise RunError(f"{self._sources[self._failed[0]]}: an index is outside the rows of its tensor")
-        return [view.copy() for view in self._outputs]
+        return [view.copy() for view in self._out]

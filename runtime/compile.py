@@ -1,0 +1,96 @@
+"""From the bytes of a model to a Program: the whole pipeline on one screen.
+
+    bytes -> importers.tflite -> shapes -> decompose -> simplify -> verify -> backend (memory plan, steps) -> Program
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from runtime import search
+from runtime.backends.base import Backend
+from runtime.backends.cpu import CpuBackend
+from runtime.backends.numpy_reference import ReferenceBackend
+from runtime.backends.tflite import TfliteBackend
+from runtime.decompose import decompose
+from runtime.errors import ModelError
+from runtime.graph import Graph, Shape
+from runtime.importers import tflite
+from runtime.program import Program
+from runtime.shapes import infer
+from runtime.simplify import simplify
+from runtime.verify import verify
+
+BACKENDS: dict[str, Callable[[], Backend]] = {
+    "cpu": CpuBackend,
+    "tflite": TfliteBackend,
+    "reference": ReferenceBackend,
+}
+SEARCHED = ("cpu", "tflite")
+"""What `backend="auto"` chooses from; the reference is complete but never the fastest."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file and what each stage makes of it, made once and when first asked for.
+
+    `input_shapes` replaces the shapes that the file declares, by tensor index; `name` stands in messages.
+    """
+
+    name: str
+    data: bytes
+    input_shapes: Mapping[int, Shape] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def graph(self) -> Graph:
+        """GRAPH level, every shape known. Raises ModelError, UnsupportedError."""
+        return infer(tflite.load(self.data, self.name), self.input_shapes)
+
+    @cached_property
+    def atoms(self) -> Graph:
+        """ATOMIC level, simplified. Raises UnsupportedError where an operator has no rule."""
+        atoms = simplify(decompose(self.graph))
+        verify(atoms)
+        return atoms
+
+
+def read(model: str | Path | bytes, input_shapes: Mapping[int, Shape] | None = None) -> Model:
+    """A model from a path or from bytes; raises ModelError for a file that cannot be read."""
+    if isinstance(model, bytes | bytearray | memoryview):
+        return Model("model", bytes(model), input_shapes or {})
+    try:
+        return Model(Path(model).name, Path(model).read_bytes(), input_shapes or {})
+    except OSError as error:
+        raise ModelError(f"{model}: the model cannot be read: {error.strerror}") from error
+
+
+def load(
+    model: str | Path | bytes,
+    backend: str = "auto",
+    cache_dir: str | Path | None = None,
+    *,
+    input_shapes: Mapping[int, Shape] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Program:
+    """A Program for the model on a backend of `BACKENDS`, or on the one that measures fastest here ("auto").
+
+    `cache_dir` keeps what "auto" has measured for the next start; without it nothing is kept. Raises ModelError for bytes
+    that are no model, UnsupportedError where the backend cannot run it, ValueError for an unknown backend.
+    """
+    source = read(model, input_shapes)
+    if backend == "auto":
+        candidates = {name: BACKENDS[name]() for name in SEARCHED}
+        choice, executor = search.choose(source, candidates, cache_dir and Path(cache_dir), clock)
+        return Program(executor, choice.backend)
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r} is unknown: expected auto, {', '.join(BACKENDS)}")
+    return Program(BACKENDS[backend]().compile(source), backend)
