@@ -49,7 +49,9 @@ OPERATORS = {
     "AVERAGE_POOL_2D": POOL,
     "MAX_POOL_2D": POOL,
     "FULLY_CONNECTED": Operator(
-        (2, 3), table="FullyConnectedOptions", fields=(FUSED, "weights_format", "keep_num_dims")
+        (2, 3),
+        table="FullyConnectedOptions",
+        fields=(FUSED, "weights_format", "keep_num_dims", "asymmetric_quantize_inputs"),
     ),
     "BATCH_MATMUL": _binary("BatchMatMulOptions", "adj_x", "adj_y"),
     # element-wise

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from runtime.atoms import Clamp, Gemm, Region, Requantize, View
+from runtime.decompose.hybrid import hybrid
 from runtime.decompose.rule import BYTES, Lowering, bounded, call, const, load
 from runtime.graph import ABSENT, DType, Shape
 from runtime.quantized import quantize_multiplier
@@ -193,8 +194,8 @@ def _batch_stride(low: Lowering, shape: Shape, batches: Shape) -> int:
 
 
 RULES = {
-    "CONV_2D": conv,
-    "DEPTHWISE_CONV_2D": depthwise,
-    "FULLY_CONNECTED": fully_connected,
+    "CONV_2D": hybrid(conv),
+    "DEPTHWISE_CONV_2D": hybrid(depthwise),
+    "FULLY_CONNECTED": hybrid(fully_connected),
     "BATCH_MATMUL": batch_matmul,
 }

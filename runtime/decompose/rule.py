@@ -75,11 +75,16 @@ class Lowering:
         return target
 
     def map(
-        self, program: Program, inputs: Sequence[int], output: int | None = None, compute: Compute = "f32"
+        self,
+        program: Program,
+        inputs: Sequence[int],
+        output: int | None = None,
+        compute: Compute = "f32",
+        sizes: Shape | None = None,
     ) -> int:
-        """Element-wise over the shape of the output; inputs broadcast to it."""
+        """Element-wise over the shape of the output, or over `sizes` of as many elements; inputs broadcast to it."""
         target = self.node.outputs[0] if output is None else output
-        sizes = self.values[target].shape
+        sizes = self.values[target].shape if sizes is None else sizes
         views = [broadcast(self.values[i].shape, sizes) for i in inputs]
         merged, (out, *loads) = collapse(sizes, dense(sizes), *views)
         return self.emit(Map(merged, tuple(loads), out, program, compute), inputs, target)

@@ -82,7 +82,7 @@ def rescaled(low: Lowering, i: int) -> int:
 
 def pack(low: Lowering) -> None:
     axis = low.x.axis(low.x.attr("axis"), len(low.out.shape))
-    shape = low.out.shape[:axis] + (1,) + low.out.shape[axis + 1 :]
+    shape = (*low.out.shape[:axis], 1, *low.out.shape[axis + 1 :])
     join(low, list(low.node.inputs), [shape] * len(low.node.inputs), low.out.shape, axis)
 
 

@@ -1,0 +1,91 @@
+"""Dynamic-range quantisation: float activations on int8 weights, rounded as TFLite's hybrid kernels round them.
+
+The activations take one of 255 or 256 levels of their own range, the float rule multiplies levels by stored weights
+(whole numbers, so the sums are exact), and a MAP makes them real. Convolutions find one range per image,
+FULLY_CONNECTED one per row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from runtime.atoms import Reduce
+from runtime.decompose.rule import Lowering, Program, Rule, bounded, call, const, load
+from runtime.graph import ABSENT, DType, Shape
+from runtime.strides import dense
+
+LEVELS = {True: 255.0, False: 127.0}
+"""Steps between the ends of the range (asymmetric), or between zero and the larger end (symmetric)."""
+
+
+def hybrid(rule: Rule) -> Rule:
+    """The rule of an operator with weights as operand 1, extended to int8 weights under float activations."""
+
+    def either(low: Lowering) -> None:
+        if (low.x.value(0).dtype, low.x.value(1).dtype, low.out.dtype) == (DType.F32, DType.I8, DType.F32):
+            on_levels(low, rule)
+        else:
+            rule(low)
+
+    return either
+
+
+def on_levels(low: Lowering, rule: Rule) -> None:
+    x, weights = low.x.value(0), low.x.value(1)
+    scales, zeros = low.scales(weights)
+    if weights.data is None or any(zeros):
+        raise low.lacking("int8 weights under float activations must be constant, with zero points of 0")
+    if low.node.op == "FULLY_CONNECTED":
+        asymmetric = bool(low.x.attr("asymmetric_quantize_inputs"))
+        shape: Shape = x.elements // weights.shape[1], weights.shape[1]
+        sizes: Shape = (shape[0], weights.shape[0])
+    else:
+        asymmetric, shape, sizes = len(scales) > 1, x.shape, low.out.shape
+    levels, span = rounded(low, shape, asymmetric)
+    sums = low.temp(sizes, DType.F32)
+    stored = low.constant(weights.data.astype(np.float32))
+    attrs = {**low.node.attrs, "fused_activation_function": "NONE", "keep_num_dims": False}
+    plain = Lowering(low.values, replace(low.node, inputs=(levels, stored), outputs=(sums,), attrs=attrs))
+    rule(plain)
+    low.nodes += plain.nodes
+    step, scale = call("div", load(1), const(LEVELS[asymmetric])), low.constant(np.array(scales, np.float32))
+    real = (
+        call("mul", load(0), call("mul", step, load(2)))
+        if len(scales) == 1
+        else call("mul", call("mul", load(0), load(2)), step)
+    )
+    given = [i for i in low.node.inputs[2:] if i != ABSENT]
+    biased = call("add", real, load(3)) if given else real
+    low.map(bounded(biased, low.float_range()), [sums, span, scale, *given], sizes=sizes)
+
+
+def rounded(low: Lowering, shape: Shape, asymmetric: bool) -> tuple[int, int]:
+    """(levels, span) of operand 0 as `shape`: whole numbers around zero, and per slice along axis 0 what they span.
+
+    TFLite's AsymmetricQuantizeFloats less its zero point, or SymmetricQuantizeFloats. A slice of zeros spans one step per
+    level, which leaves it zero.
+    """
+    rows, width = shape[0], math.prod(shape[1:])
+    per_row = (rows, *(1,) * (len(shape) - 1))
+    x = low.copy(dense((rows * width,)), (rows * width,), low.temp(shape, DType.F32))
+    lowest = low.emit(Reduce("min", rows, width, 1), [x], low.temp(per_row, DType.F32))
+    highest = low.emit(Reduce("max", rows, width, 1), [x], low.temp(per_row, DType.F32))
+    bottom, top = call("min", load(0), const(0.0)), call("max", load(1), const(0.0))
+    extent = call("sub", top, bottom) if asymmetric else call("max", call("neg", bottom), top)
+    steps = const(LEVELS[asymmetric])
+    nonzero = call("select", call("eq", extent, const(0.0)), steps, extent)
+    span = low.map(nonzero, [lowest, highest], low.temp(per_row, DType.F32))
+    levels = low.temp(shape, DType.F32)
+    if not asymmetric:
+        level = call("round_away", call("mul", load(0), call("div", steps, load(1))))
+        return low.map(call("clamp", level, args=(-127.0, 127.0)), [x, span], levels), span
+    step: Program = call("div", load(1), steps)
+    below = call("sub", const(-128.0), call("div", bottom, step))
+    nearest = call("round_away", call("clamp", below, args=(-128.0, 127.0)))
+    zero = low.map(nearest, [lowest, span], low.temp(per_row, DType.F32))
+    level = call("round_away", call("add", load(2), call("mul", load(0), call("div", const(1.0), step))))
+    centred = call("sub", call("clamp", level, args=(-128.0, 127.0)), load(2))
+    return low.map(centred, [x, span, zero], levels), span
