@@ -231,9 +231,6 @@ class TopicMap(Generic[V]):
     def __len__(self) -> int:
         return len(self._flat)
 
-    def get(self, topic: str) -> V | None:
-        return self._flat.get(topic)
-
     def put(self, topic: str, value: V) -> None:
         level = self._root
         for name in topic.split("/"):
