@@ -5,14 +5,15 @@
     <root>/versions/<id>.new/    a version being written: never looked at by anybody else
     <root>/incoming/<digest>     files on their way from the network, kept over retries
 
-Order of a change: intent (`pending` names the version), files under `.new`, sync, rename, then `trial` (with
-the number of starts left) or at once `current`; `commit` makes the trial current. A power cut at any point
-leaves `current` what it was or what it becomes, and `recover` tidies up what was under way. Who decides is
-`updater`; who runs it, `supervisor`.
+Order of a change: intent (`pending` names the versions under way), files under `.new`, sync, rename, then
+`trial` (with the number of starts left) or at once `current`; `commit` makes the trial current. A power cut
+at any point leaves `current` what it was or what it becomes, and `recover` tidies up what was under way. Who
+decides is `updater`; who runs it, `supervisor`.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -26,6 +27,8 @@ from cloud_broker.wire.digest import Digest
 from cloud_broker.wire.messages import FileEntry, Reason, RelativePath, ReleaseState, Version
 from edge_agent import intents
 from edge_agent.intents import Disk
+
+log = logging.getLogger(__name__)
 
 TRIES = 5
 """Starts that a version on trial gets, the first one included; an agent that dies more often goes back to the
@@ -95,7 +98,7 @@ class Slots(Frozen):
     current: Slot | None = None
     previous: Slot | None = None
     trial: Trial | None = None
-    pending: Slot | None = None
+    pending: tuple[Slot, ...] = ()
     released: Released | None = None
     dropped: Dropped | None = None
     refused: tuple[Outcome, ...] = ()
@@ -164,7 +167,7 @@ class Store:
         """
         with self._lock:
             self._disk.make_folder(self.root / "versions")
-            self._save(pending=slot)
+            self._save(pending=(*self._others(slot), slot))
             draft = self.draft(slot)
             self._disk.remove(draft)
             for name, content in files.items():
@@ -199,16 +202,15 @@ class Store:
         self.draw(slot, files)
         return self.seal(slot)
 
-    def discard(self) -> None:
-        """Forget the version under way; its space is freed first, so this works on a full disk. Raises
-        OSError.
+    def discard(self, id: str) -> None:
+        """Forget a version under way; its space is freed before anything is written, for a disk that is
+        full.
         """
         with self._lock:
-            if self._slots.pending:
-                self._disk.remove(self.draft(self._slots.pending))
-            self._disk.remove(self.incoming)
-            if self._slots.pending:
-                self._save(pending=None)
+            for slot in self._slots.pending:
+                if slot.id == id:
+                    self._disk.remove(self.draft(slot))
+                    self._note(pending=self._others(slot))
             self.collect()
 
     # --- the pointer ---
@@ -216,7 +218,7 @@ class Store:
     def begin_trial(self, slot: Slot, now: float, probation: float, rollout: str) -> None:
         with self._lock:
             trial = Trial(slot=slot, rollout=rollout, since=now, probation=probation, tries_left=TRIES - 1)
-            self._save(trial=trial, pending=None)
+            self._save(trial=trial, pending=self._others(slot))
 
     def commit(self) -> None:
         """The version on trial is good: it becomes current, and what was current is kept as previous."""
@@ -225,7 +227,7 @@ class Store:
             if trial is None:
                 raise RuntimeError("commit without a trial")
             good = trial.slot
-            self._save(
+            self._note(
                 current=good,
                 previous=self._older(good),
                 trial=None,
@@ -240,7 +242,7 @@ class Store:
                 current=slot,
                 previous=self._older(slot),
                 trial=None,
-                pending=None,
+                pending=self._others(slot),
                 dropped=Dropped(id=slot.id, file=file),
             )
             self.collect()
@@ -248,23 +250,24 @@ class Store:
     def roll_back(self, outcome: Outcome) -> None:
         """End the trial, remember why; `current` was never touched."""
         with self._lock:
-            self._save(trial=None, pending=None, refused=self._with(outcome))
-            self.collect()
+            self._note(trial=None, refused=self._with(outcome))
+            self.discard(outcome.release)
 
     def refuse(self, outcome: Outcome) -> None:
         """Remember the answer to a release that never ran here."""
         with self._lock:
-            self.discard()
-            self._save(refused=self._with(outcome))
+            self.discard(outcome.release)
+            if self._with(outcome) != self._slots.refused:
+                self._note(refused=self._with(outcome))
 
     def dismiss(self) -> None:
         """The dropped file is gone: what came from it stops; a release that came after it stays."""
         with self._lock:
             current = self._slots.current
             if current and current.origin == "drop":
-                self._save(current=None, previous=current, dropped=None)
+                self._note(current=None, previous=current, dropped=None)
             else:
-                self._save(dropped=None)
+                self._note(dropped=None)
             self.collect()
 
     # --- after a power cut ---
@@ -278,16 +281,16 @@ class Store:
             found = Recovery.CLEAN
             if slots.pending:
                 found = Recovery.DISCARDED
-                self._save(pending=None)
+                self._note(pending=())
             if slots.trial and slots.trial.tries_left > 0:
                 found = Recovery.RETRY
-                self._save(trial=slots.trial.model_copy(update={"tries_left": slots.trial.tries_left - 1}))
+                self._note(trial=slots.trial.model_copy(update={"tries_left": slots.trial.tries_left - 1}))
             elif slots.trial:
                 found = Recovery.GAVE_UP
                 detail = (
                     f"the agent stopped {TRIES} times while version {slots.trial.slot.version} was on trial"
                 )
-                self._save(trial=None, refused=self._with(ended(slots.trial, Reason.CRASHED, detail)))
+                self._note(trial=None, refused=self._with(ended(slots.trial, Reason.CRASHED, detail)))
             self._collect_versions()
             return found
 
@@ -300,9 +303,8 @@ class Store:
 
     def _collect_versions(self) -> None:
         kept = {slot.id for slot in self._kept()}
-        pending = self._slots.pending
-        if pending:
-            kept |= {pending.id, f"{pending.id}.new"}
+        for slot in self._slots.pending:
+            kept |= {slot.id, f"{slot.id}.new"}
         for folder in _entries(self.root / "versions"):
             if folder.name not in kept:
                 self._disk.remove(folder)
@@ -315,6 +317,20 @@ class Store:
         self._disk.make_folder(self.root)
         intents.save(self._disk, self.root / "slots.json", slots)
         self._slots = slots
+
+    def _note(self, **changes: object) -> None:
+        """For what must not fail, such as going back: if the disk does, what it still says leads to the same
+        place after a restart.
+        """
+        try:
+            self._save(**changes)
+        except OSError as error:
+            log.error("%s: %s; going on without", self.root, error)
+            self._slots = self._slots.model_copy(update=changes)
+
+    def _others(self, slot: Slot) -> tuple[Slot, ...]:
+        """The versions under way besides this one."""
+        return tuple(other for other in self._slots.pending if other.id != slot.id)
 
     def _kept(self) -> list[Slot]:
         slots = self._slots

@@ -45,7 +45,7 @@ ROWS: list[tuple[str, Probation, Verdict | None]] = [
     ),
     (
         "failing no more than the old one",
-        replace(OVER, after=BROKEN, before=replace(STEADY, errors=800)),
+        replace(OVER, after=replace(BROKEN, results=1), before=replace(STEADY, errors=800)),
         GOOD,
     ),
     (

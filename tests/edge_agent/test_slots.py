@@ -120,7 +120,7 @@ WALK: tuple[Callable[[Store], object], ...] = (
     lambda store: store.begin_trial(C, 3.0, 3.0, "r3"),
     lambda store: store.roll_back(REFUSAL),
     lambda store: store.draw(C, dict(C_FILES)),
-    lambda store: store.discard(),
+    lambda store: store.discard(C.id),
     lambda store: store.stage(D, dict(D_FILES)),
     lambda store: store.adopt(D, "hot.toml"),
     lambda store: store.dismiss(),
@@ -219,6 +219,40 @@ def test_a_trial_gets_its_tries_and_then_the_good_version_is_back(tmp_path: Path
     assert_sound(store)
 
 
+def test_two_versions_may_be_under_way_and_one_given_up(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.draw(A, dict(A_FILES))
+    store.draw(B, dict(B_FILES))
+    store.discard(A.id)
+    assert not store.draft(A).exists()
+    store.seal(B)
+    store.begin_trial(B, 1.0, 3.0, "r")
+    assert store.slots.pending == ()
+    assert_sound(store)
+
+
+def test_going_back_works_on_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    class Dead(Disk):
+        dead = False
+
+        def write(self, path: Path, data: bytes) -> None:
+            if self.dead:
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            super().write(path, data)
+
+    disk = Dead()
+    store = Store(tmp_path, disk)
+    for step in WALK[:8]:
+        step(store)
+    disk.dead = True
+    store.roll_back(REFUSAL)
+    assert store.slots.running == B
+    again = Store(tmp_path)
+    while again.slots.trial:
+        again.recover()
+    assert again.slots.running == B
+
+
 def test_nothing_to_recover(tmp_path: Path) -> None:
     assert Store(tmp_path / "new").recover() is Recovery.CLEAN
 
@@ -243,7 +277,7 @@ def test_a_full_disk_changes_nothing_and_its_space_comes_back(tmp_path: Path) ->
     with pytest.raises(OSError, match="No space left"):
         store.stage(B, dict(B_FILES))
     assert store.draft(B).exists()
-    store.discard()
+    store.discard(B.id)
     assert_sound(store)
     assert store.slots.running == A
 
