@@ -1,6 +1,7 @@
 """Incremental aggregates: one small class per kind, each holding the state of many windows in arrays by slot.
 
-Values are folded in strictly one after the other, so a result's bits do not depend on how events were cut into batches.
+Values are folded in strictly one after the other, so a result's bits do not depend on how events were cut
+into batches.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class _Array:
     DTYPE: type = np.float64
 
     def __init__(self) -> None:
-        self.state = np.empty(0, self.DTYPE)
+        self.state: Column = np.empty(0, self.DTYPE)
 
     def resize(self, slots: int) -> None:
-        grown = np.full(slots, self.EMPTY, self.DTYPE)
+        grown: Column = np.full(slots, self.EMPTY, self.DTYPE)
         grown[: len(self.state)] = self.state
         self.state = grown
 
@@ -78,7 +79,7 @@ class Max(_Array):
 class Last(_Array):
     """Of any kind of value, in order of arrival."""
 
-    EMPTY = None
+    EMPTY: Any = None
     DTYPE = np.object_
 
     def add(self, slots: Slots, values: Column) -> None:

@@ -1,7 +1,7 @@
 """Time as an argument: what a task asks of a clock, the machine's clock, and one moved by hand.
 
-Everything below the shells takes `now`, seconds since the epoch, as a number; only sources, sinks and the task's loop
-hold a clock. Replays and tests hand them a `ManualClock`.
+Everything below the shells takes `now`, seconds since the epoch, as a number; only sources, sinks and the
+task's loop hold a clock. Replays and tests hand them a `ManualClock`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The wall clock, made monotone: a step forward (time service on a board without its own clock) is followed at
-    once; after a step back, time goes on from where it was at the machine's own pace."""
+    """The wall clock, made monotone: a step forward (time service on a board without its own clock) is
+    followed at once; after a step back, time goes on from where it was at the machine's own pace."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,7 +1,8 @@
 """Events as columnar micro-batches: event times beside named columns, and the way from rows and back.
 
-A batch is uniform: every row has the same columns with the same kinds of values. `batches` cuts a run of rows wherever
-that changes, so what an operator does to a row never depends on its neighbours, and neither does a replay's result.
+A batch is uniform: every row has the same columns with the same kinds of values. `batches` cuts a run of
+rows wherever that changes, so what an operator does to a row never depends on its neighbours, and neither
+does a replay's result.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`times` [n] and columns of length n: bool, int64 and float64 arrays, object arrays for anything else."""
+    """`times` [n] and columns of length n: bool, int64 and float64 arrays, object arrays for anything
+    else."""
 
     times: Floats
     columns: Mapping[str, Column]
@@ -110,7 +112,8 @@ def full(value: Any, n: int) -> Column:
 
 
 def evaluate(names: Iterable[str], run: Callable[[Mapping[str, Column]], Any], batch: Batch) -> Column:
-    """An expression's value per row. Raises ItemError for a column that the rows lack or a value of the wrong type."""
+    """An expression's value per row. Raises ItemError for a column that the rows lack or a value of the
+    wrong type."""
     missing = [name for name in names if name not in batch.columns]
     if missing:
         have = ", ".join(batch.columns) or "none"

@@ -1,4 +1,5 @@
-"""What is known of a running task, counted where it happens; its state is computed from this and from nothing else."""
+"""What is known of a running task, counted where it happens; its state is computed from this and from
+nothing else."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from edge_agent.pipeline import StageBase
 from edge_agent.preprocess import Shape, Tensor
 from edge_agent.spec.model import Model
 from runtime.errors import EngineError
-from runtime.program import TensorInfo
+from runtime.backends.base import TensorInfo
 
 
 class Program(Protocol):
@@ -35,11 +35,13 @@ class Program(Protocol):
 
 
 OpenModel = Callable[[Path, str], Program]
-"""(file, backend) -> a model ready to run: `runtime.load`, or a fake. Raises EngineError, ValueError or OSError for a bad file."""
+"""(file, backend) -> a model ready to run: `runtime.load`, or a fake. Raises EngineError, ValueError or
+OSError for a bad file."""
 
 
 class ModelStage(StageBase):
-    """Raises StartError (BAD_MODEL) when the file is not the one named, cannot be loaded, or takes another shape."""
+    """Raises StartError (BAD_MODEL) when the file is not the one named, cannot be loaded, or takes another
+    shape."""
 
     def __init__(self, spec: Model, directory: Path, open_model: OpenModel) -> None:
         self._spec = spec
@@ -72,7 +74,8 @@ def quantise(x: Tensor, to: TensorInfo) -> NDArray[Any]:
     limits = np.iinfo(dtype)
     steps = np.nan_to_num(x / np.float32(to.scale), posinf=1e9, neginf=-1e9)
     rounded = np.trunc(steps + np.copysign(np.float32(0.5), steps)) + to.zero_point
-    return np.clip(rounded, limits.min, limits.max).astype(dtype)
+    stored: NDArray[Any] = np.clip(rounded, limits.min, limits.max).astype(dtype)
+    return stored
 
 
 def dequantise(stored: NDArray[Any], of: TensorInfo) -> Tensor:
@@ -98,7 +101,8 @@ def _fitting(given: Shape, program: Program) -> tuple[int, ...]:
 
 
 def _trimmed(shape: Shape) -> Shape:
-    """Without a batch of one, and without leading ones of a row: shapes that hold the same values in the same order."""
+    """Without a batch of one, and without leading ones of a row: shapes that hold the same values in the
+    same order."""
     return tuple(size for size in shape if size != 1)
 
 

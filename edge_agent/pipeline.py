@@ -1,16 +1,17 @@
-"""The graph of a task's stages, without threads: rows go in by source, batches flow from stage to stage, time is passed in.
+"""The graph of a task's stages, without threads: rows go in by source, batches flow from stage to stage,
+time is passed in.
 
     source --> streams --> trigger --> [ waiting work ] --> model --> script --> sinks
 
-Streams and triggers keep up with the sources; the work (model, script) is done one item at a time by `work`, from a
-bounded queue ruled by `[run]`. An item that fails in a stage is counted with its text and ends there.
+Streams and triggers keep up with the sources; the work (model, script) is done one item at a time by `work`,
+from a bounded queue ruled by `[run]`. An item that fails in a stage is counted with its text and ends there.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from edge_agent.clock import Clock
@@ -34,9 +35,6 @@ class Stop(Exception):
 class Stage(Protocol):
     """One step of a task. `push` raises for a batch it cannot process, before it changes any state."""
 
-    late: int
-    near_misses: int
-
     def push(self, origin: str, batch: Batch, now: float) -> list[Batch]:
         """The batch came from the stage (or source) named `origin`."""
 
@@ -45,6 +43,9 @@ class Stage(Protocol):
 
     def due(self) -> float | None:
         """When `tick` should be called next."""
+
+    def counts(self) -> tuple[int, int]:
+        """(late events, near misses) so far."""
 
     def reset(self) -> None:
         """Start again with empty state (limits.on_breach = "restart")."""
@@ -55,14 +56,14 @@ class Stage(Protocol):
 class StageBase:
     """A stage without state, time or resources."""
 
-    late = 0
-    near_misses = 0
-
     def tick(self, now: float) -> list[Batch]:  # noqa: ARG002
         return []
 
     def due(self) -> float | None:
         return None
+
+    def counts(self) -> tuple[int, int]:
+        return 0, 0
 
     def reset(self) -> None:
         pass
@@ -79,15 +80,16 @@ class _Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How stages are connected. `readers`: source or stage -> the stages that read it, streams before triggers before
-    sinks. `work`: model and script, in order; only the first is fed through the queue. `outputs`: what sinks read."""
+    """How stages are connected. `readers`: source or stage -> the stages that read it, streams before
+    triggers before sinks. `work`: model and script, in order; only the first is fed through the queue.
+    `outputs`: what sinks read."""
 
     stages: Mapping[str, Stage]
     readers: Mapping[str, Sequence[str]]
     work: tuple[str, ...] = ()
     outputs: frozenset[str] = frozenset()
-    run: Run = Run()
-    limits: Limits = Limits()
+    run: Run = field(default_factory=Run)
+    limits: Limits = field(default_factory=Limits)
 
 
 class Pipeline:
@@ -100,7 +102,8 @@ class Pipeline:
         self._last_fired = float("-inf")
 
     def feed(self, entries: Iterable[Entry]) -> None:
-        """Let rows of sources flow, in order; rows of one source travel together unless something was due between."""
+        """Let rows of sources flow, in order; rows of one source travel together unless something was due
+        between."""
         run: list[Entry] = []
         due = self.due()
         for entry in entries:
@@ -161,7 +164,7 @@ class Pipeline:
                 self._breach(name, _text(error))
             return []
 
-    # --- work -------------------------------------------------------------------------------------------------
+    # --- work -----------------------------------------------------------------------------------------------
 
     def _enqueue(self, batch: Batch, origin: str, now: float) -> None:
         for row in batch.rows():
@@ -206,12 +209,12 @@ class Pipeline:
         if self.plan.limits.on_breach == "restart":
             self.plan.stages[name].reset()
 
-    # --- life -------------------------------------------------------------------------------------------------
+    # --- life -----------------------------------------------------------------------------------------------
 
     def counts(self) -> tuple[int, int]:
         """(late events, near misses) of all stages."""
-        stages = self.plan.stages.values()
-        return sum(stage.late for stage in stages), sum(stage.near_misses for stage in stages)
+        late, near_misses = zip(*(stage.counts() for stage in self.plan.stages.values()), strict=True)
+        return sum(late), sum(near_misses)
 
     def close(self) -> None:
         """Let go of what the stages hold (model, script's process)."""

@@ -1,7 +1,7 @@
 """What happens to an item before and after its model: steps as rows of two tables, in NumPy.
 
-Before: item -> float32 tensor. Images are height x width x channels. After: the model's first input and output, both in
-real units -> columns added to the item.
+Before: item -> float32 tensor. Images are height x width x channels. After: the model's first input and
+output, both in real units -> columns added to the item.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def outcome(steps: Sequence[Post], fed: Tensor, output: Tensor) -> Item:
     return added
 
 
-# --- before -------------------------------------------------------------------------------------------------------
+# --- before -------------------------------------------------------------------------------------------------
 
 
 def _image(item: Item) -> Tensor:
@@ -94,7 +94,10 @@ def _gray(_step: GrayStep, x: Tensor, _item: Item) -> Tensor:
 
 def _resize(step: ResizeStep, x: Tensor, _item: Item) -> Tensor:
     width, height = step.size
-    return np.einsum("ij,jkc,lk->ilc", _area(x.shape[0], height), x, _area(x.shape[1], width), optimize=True)
+    resized: Tensor = np.einsum(
+        "ij,jkc,lk->ilc", _area(x.shape[0], height), x, _area(x.shape[1], width), optimize=True
+    )
+    return resized
 
 
 def _area(source: int, target: int) -> Tensor:
@@ -103,7 +106,8 @@ def _area(source: int, target: int) -> Tensor:
     pixels = np.arange(source)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     weights = np.maximum(overlap, 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: Tensor = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _scale(step: ScaleStep, x: Tensor, _item: Item) -> Tensor:
@@ -118,7 +122,7 @@ _PRE: dict[type, tuple[Callable[[Any, Tensor, Item], Tensor], Callable[[Any, Sha
 }
 
 
-# --- after --------------------------------------------------------------------------------------------------------
+# --- after --------------------------------------------------------------------------------------------------
 
 
 def _argmax(step: ArgmaxStep, _fed: Tensor, output: Tensor) -> Item:

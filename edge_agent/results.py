@@ -34,10 +34,13 @@ def plain(value: Any) -> Any:
 
 
 def select(item: Item, fields: Sequence[str]) -> Item:
-    """Plain values of `fields` in their order, null for one that the item lacks; the whole item when there are none."""
+    """Plain values of `fields` in their order, null for one that the item lacks; the whole item when there
+    are none."""
     return {name: plain(item.get(name)) for name in fields or item}
 
 
-def encode(item: Item) -> bytes:
-    """One line of JSON without its end, keys in the item's order."""
-    return json.dumps(plain(item), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+def encode(value: Any) -> bytes:
+    """One line of JSON without its end; keys of an item in their order."""
+    return json.dumps(plain(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
+        errors="replace"
+    )

@@ -1,7 +1,7 @@
 """Runs a task's script in a process of its own: the thread VM's kind `process`, in its thin form.
 
-The process may crash, hang or fill its memory; the agent does not notice, but for a counted error. After a kill the
-next call starts a fresh process with an empty `state`. The other end is `edge_agent.script_worker`.
+The process may crash, hang or fill its memory; the agent does not notice, but for a counted error. After a
+kill the next call starts a fresh process with an empty `state`. The other end is `edge_agent.script_worker`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class Stats:
 
 
 class Host:
-    """One script, at most one process; used by one thread, except `kill`. `timeout`: seconds for a call; `memory`: bytes
-    of address space above what the interpreter starts with; `on_print`: gets each line that the script prints."""
+    """One script, at most one process; used by one thread, except `kill`. `timeout`: seconds for a call;
+    `memory`: bytes of address space above what the interpreter starts with; `on_print`: gets each line that
+    the script prints."""
 
     def __init__(
         self, code: Path, entry: str, *, timeout: float, memory: int, on_print: Callable[[str], None]
@@ -64,8 +65,8 @@ class Host:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Start the process and load the script. Raises ItemError with the script's own error, Breach when it hangs or
-        dies."""
+        """Start the process and load the script. Raises ItemError with the script's own error, Breach when
+        it hangs or dies."""
         if self._ended.is_set():
             raise Breach("the script was ended")
         arguments = [str(self._code), self._entry, str(self._memory), str(self._timeout)]
@@ -86,7 +87,8 @@ class Host:
             raise
 
     def call(self, item: Item) -> dict[str, Any] | list[Any] | None:
-        """entry(item, state). Raises ItemError with the script's own error, Breach when it had to be killed or died."""
+        """entry(item, state). Raises ItemError with the script's own error, Breach when it had to be killed
+        or died."""
         if self._process is None:
             self.start()
         self.stats.calls += 1
@@ -96,9 +98,8 @@ class Host:
         result = self._answer(deadline, "one item")
         if result is None or isinstance(result, dict | list):
             return result
-        raise ItemError(
-            f"{self._code.name}: {self._entry} gave {type(result).__name__}; expected a dict, a list of dicts or None"
-        )
+        kind = type(result).__name__
+        raise ItemError(f"{self._entry} gave {kind}; expected a dict, a list of dicts or None")
 
     def kill(self) -> None:
         """End it for good, from any thread, whatever it is doing."""
@@ -121,7 +122,7 @@ class Host:
         self._ended.set()
         self.reset()
 
-    # --- frames -----------------------------------------------------------------------------------------------
+    # --- frames ---------------------------------------------------------------------------------------------
 
     def _send(self, frame: bytes, deadline: float) -> None:
         assert self._process is not None and self._process.stdin is not None
@@ -178,7 +179,7 @@ class Host:
         del self._buffer[:count]
         return taken
 
-    # --- ends -------------------------------------------------------------------------------------------------
+    # --- ends -----------------------------------------------------------------------------------------------
 
     def _overdue(self, doing: str) -> NoReturn:
         limit = START if doing != "one item" else self._timeout

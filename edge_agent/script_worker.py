@@ -1,9 +1,10 @@
-"""The process in which one task's script runs: frames in on stdin, frames out on stdout, nothing of ours imported.
+"""The process in which one task's script runs: frames in on stdin, frames out on stdout, nothing of ours
+imported.
 
-Started by `edge_agent.script_host` as `python -I script_worker.py CODE ENTRY MEMORY TIMEOUT`. A frame is a length in 4
-bytes, big-endian, and that much JSON. In: an item. Out: {"log": line} any number of times, then {"result": ...} or
-{"error": text}; the first answer, before any item, tells how loading went. The kernel ends a process that is left
-alone with a runaway script: an alarm is set before each call.
+Started by `edge_agent.script_host` as `python -I script_worker.py CODE ENTRY MEMORY TIMEOUT`. A frame is a
+length in 4 bytes, big-endian, and that much JSON. In: an item. Out: {"log": line} any number of times, then
+{"result": ...} or {"error": text}; the first answer, before any item, tells how loading went. The kernel
+ends a process that is left alone with a runaway script: an alarm is set before each call.
 """
 
 import json
@@ -57,7 +58,7 @@ def main(code: str, entry: str, memory: int, timeout: float) -> None:
         answers.write(struct.pack(">I", len(payload)) + payload)
         answers.flush()
 
-    sys.stdout = sys.stderr = Log(send)  # type: ignore[assignment]
+    sys.stdout = sys.stderr = Log(send)
     limit_memory(memory)
     namespace: dict[str, Any] = {"__name__": "walle_script", "__file__": code}
     function = answer(send, code, lambda: load(code, entry, namespace))
@@ -102,7 +103,8 @@ def answer(send: Callable[[dict[str, Any]], None], code: str, act: Callable[[], 
 
 
 def explain(error: BaseException, code: str) -> str:
-    """`alarm.py:12 in on_result: ZeroDivisionError: division by zero`: the last place in the user's own file."""
+    """`alarm.py:12 in on_result: ZeroDivisionError: division by zero`: the last place in the user's own
+    file."""
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     name = os.path.basename(code)
     if isinstance(error, SyntaxError) and error.filename == code:

@@ -44,9 +44,8 @@ class StreamStage(StageBase):
         }
         self._window = Tumbling(spec.window, self._kinds) if spec.window else None
 
-    @property
-    def late(self) -> int:  # type: ignore[override]  # counted by the window
-        return self._window.late if self._window else 0
+    def counts(self) -> tuple[int, int]:
+        return self._window.late if self._window else 0, 0
 
     def push(self, origin: str, batch: Batch, now: float) -> list[Batch]:  # noqa: ARG002
         if self._filter:
@@ -68,7 +67,8 @@ class StreamStage(StageBase):
             return [None] * len(batch)
         if name not in batch.columns:
             raise ItemError(f"no column `{name}` to group by; columns here: {', '.join(batch.columns)}")
-        return batch.columns[name].tolist()
+        keys: list[Hashable] = batch.columns[name].tolist()
+        return keys
 
     def _check_numbers(self, values: dict[str, Column]) -> None:
         for name, column in values.items():

@@ -1,7 +1,7 @@
 """One running task: a loop on a thread of its own, fed by the threads of its sources through a bounded inbox.
 
-Sinks open first, then the loop starts, then the sources: nothing is emitted that nobody would take. Whatever fails for
-one item is counted and the loop goes on; when the loop itself ends, `evidence().failed` says why.
+Sinks open first, then the loop starts, then the sources: nothing is emitted that nobody would take. Whatever
+fails for one item is counted and the loop goes on; when the loop itself ends, `evidence().failed` says why.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Task:
             thread.start()
 
     def stop(self, timeout: float = STOP) -> bool:
-        """End the sources, finish what waits, flush, close. A script still busy after `timeout` seconds is killed.
-        False when a thread was still alive at the end."""
+        """End the sources, finish what waits, flush, close. A script still busy after `timeout` seconds is
+        killed. False when a thread was still alive at the end."""
         self._stop.set()
         self._inbox.close()
         if self._loop.ident is None:
@@ -104,7 +104,7 @@ class Task:
         """The newest results, newest first: (sink, event time, item)."""
         return list(islice(reversed(self._recent.copy()), n))
 
-    # --- the threads ------------------------------------------------------------------------------------------
+    # --- the threads ----------------------------------------------------------------------------------------
 
     def _source(self, source: Source, outlet: Outlet) -> None:
         try:

@@ -21,7 +21,7 @@ from edge_agent.sinks.base import Sink
 from edge_agent.sinks.stage import RECENT, Recent, SinkStage
 from edge_agent.sources import PULLED, open_source
 from edge_agent.sources.base import Source
-from edge_agent.spec.model import FileSource, MqttSource, MqttTrigger, Spec
+from edge_agent.spec.model import MqttSource, MqttTrigger, Spec
 from edge_agent.streams import StreamStage
 from edge_agent.task import Task
 from edge_agent.triggers import TriggerStage
@@ -33,8 +33,8 @@ Dry = Callable[[str], Sink]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The board around a task. `state` is the agent's folder, `task_state` the task's own; both exist. With `dry`,
-    every sink is what it gives, and nothing leaves the task."""
+    """The board around a task. `state` is the agent's folder, `task_state` the task's own; both exist. With
+    `dry`, every sink is what it gives, and nothing leaves the task."""
 
     board: str
     state: Path
@@ -100,7 +100,9 @@ def assemble(spec: Spec, directory: Path, context: Context, ledger: Ledger) -> P
             stages[TRIGGER] = _triggers(spec, context)
         for name, section in spec.sinks.items():
             sinks[name] = (
-                context.dry(name) if context.dry else open_sink(name, section, spec, context, ledger)
+                context.dry(name)
+                if context.dry
+                else open_sink(name, section, spec.task.name, context, ledger)
             )
             stages[f"sinks.{name}"] = SinkStage(name, section, sinks[name], recent)
         if spec.model:

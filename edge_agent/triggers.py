@@ -1,9 +1,10 @@
-"""What sets a task's work off: events in a pattern, a schedule, a message, a window's result, the start. Pure.
+"""What sets a task's work off: events in a pattern, a schedule, a message, a window's result, the start.
+Pure.
 
-Patterns of all triggers share one trie (Lv et al., OSDI 2022, §4.2). Per event only two lists are looked at: the
-static pending list (the root's children: every pattern may begin now) and the dynamic one (the children of the nodes
-that the events so far have reached), so the cost does not grow with patterns that share no prefix with the event.
-A pattern matches consecutive events; "*" stands for any one of them.
+Patterns of all triggers share one trie (Lv et al., OSDI 2022, §4.2). Per event only two lists are looked at:
+the static pending list (the root's children: every pattern may begin now) and the dynamic one (the children
+of the nodes that the events so far have reached), so the cost does not grow with patterns that share no
+prefix with the event. A pattern matches consecutive events; "*" stands for any one of them.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ def _too_late(pattern: Pattern, name: str, time: float, since: float) -> NearMis
 
 
 class TriggerStage(StageBase):
-    """All triggers of a task. A firing gives one item: the newest of the work's `input` where one is named, then the
-    fields of what fired it, then `trigger`, the id.
+    """All triggers of a task. A firing gives one item: the newest of the work's `input` where one is named,
+    then the fields of what fired it, then `trigger`, the id.
 
     `events`: source -> event name. `mqtt`: source -> id, the subscriptions made for triggers of kind mqtt.
     """
@@ -131,7 +132,7 @@ class TriggerStage(StageBase):
         now: float,
     ) -> None:
         self.missed: deque[NearMiss] = deque(maxlen=NEAR_MISSES)
-        self.near_misses = 0
+        self._misses = 0
         self._events = events
         self._mqtt = mqtt
         self._input = input
@@ -180,12 +181,12 @@ class TriggerStage(StageBase):
         return []
 
     def _miss(self, missed: Sequence[NearMiss]) -> None:
-        self.near_misses += len(missed)
+        self._misses += len(missed)
         self.missed.extend(missed)
 
     def tick(self, now: float) -> list[Batch]:
-        """A schedule fires at multiples of `every` since the epoch, so it never drifts; what was slept through is
-        skipped but for the newest."""
+        """A schedule fires at multiples of `every` since the epoch, so it never drifts; what was slept
+        through is skipped but for the newest."""
         fired: list[Row] = []
         for id, due in sorted(self._dues.items(), key=lambda entry: entry[1]):
             if due > now:
@@ -197,6 +198,9 @@ class TriggerStage(StageBase):
                 del self._dues[id]
             fired += self._fire(id, Row(due, {}))
         return batches(fired)
+
+    def counts(self) -> tuple[int, int]:
+        return 0, self._misses
 
     def due(self) -> float | None:
         return min(self._dues.values(), default=None)

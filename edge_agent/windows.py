@@ -6,8 +6,8 @@
                                    emitted    --late event-------> emitted again, revision + 1
                                    --watermark >= end + lateness--> forgotten; later events only count as late
 
-Each event meets the watermark left by the event before it, so results do not depend on how events are batched. The
-definition, in a dozen slow lines, is the naive model in tests/edge_agent/test_windows.py.
+Each event meets the watermark left by the event before it, so results do not depend on how events are
+batched. The definition, in a dozen slow lines, is the naive model in tests/edge_agent/test_windows.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,8 @@ class Tumbling:
     def push(
         self, times: NDArray[np.float64], keys: Sequence[Hashable], values: Mapping[str, Column], now: float
     ) -> list[Batch]:
-        """Results due after these events. `values` has a column per aggregate but count; raises ItemError before any
-        change when a key cannot be grouped or too many windows are open."""
+        """Results due after these events. `values` has a column per aggregate but count; raises ItemError
+        before any change when a key cannot be grouped or too many windows are open."""
         self._check(keys, len(times))
         size = self._window.size
         index = number(times, size).astype(np.int64)
@@ -116,7 +117,8 @@ class Tumbling:
         closed: float,
         late: NDArray[np.bool_],
     ) -> list[Row]:
-        """Fold the events of `part`, during which no window closes, into their panes; re-emit closed windows."""
+        """Fold the events of `part`, during which no window closes, into their panes; re-emit closed
+        windows."""
         fresh, rows = [], []
         slots = np.zeros(len(index), np.intp)
         for i in range(part.start, part.stop):
@@ -186,7 +188,7 @@ class Tumbling:
 
 def number(times: NDArray[np.float64], size: float) -> NDArray[np.float64]:
     """k with k * size <= time < (k + 1) * size, exactly so in floating point."""
-    k = np.floor(times / size)
+    k: NDArray[np.float64] = np.floor(times / size)
     k -= k * size > times
     k += (k + 1) * size <= times
     return k
@@ -195,4 +197,4 @@ def number(times: NDArray[np.float64], size: float) -> NDArray[np.float64]:
 def _runs(values: NDArray[np.float64]) -> Iterator[slice]:
     """Slices of equal neighbours."""
     edges = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), len(values)]
-    return (slice(a, b) for a, b in zip(edges, edges[1:], strict=False))
+    return (slice(a, b) for a, b in pairwise(edges))

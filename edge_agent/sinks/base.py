@@ -1,4 +1,5 @@
-"""What every sink is. `write` only takes rows in; `flush` carries them out and may fail, be tried again, and lose none."""
+"""What every sink is. `write` only takes rows in; `flush` carries them out and may fail, be tried again, and
+lose none."""
 
 from __future__ import annotations
 

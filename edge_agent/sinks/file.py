@@ -1,4 +1,5 @@
-"""JSON lines, appended to a file in the task's state folder; at `max` bytes it becomes `<name>.1` and a new one begins."""
+"""JSON lines, appended to a file in the task's state folder; at `max` bytes it becomes `<name>.1` and a new
+one begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The door of a sink: `when` and `fields` applied, then the sink itself; the last results are kept for people to see."""
+"""The door of a sink: `when` and `fields` applied, then the sink itself; the last results are kept for
+people to see."""
 
 from __future__ import annotations
 

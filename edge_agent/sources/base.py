@@ -11,5 +11,5 @@ from edge_agent.inbox import Outlet
 
 class Source(Protocol):
     def run(self, outlet: Outlet, stop: threading.Event, clock: Clock) -> None:
-        """Emit until `stop` is set or there is no more. Bad input goes to `outlet.error`; raising ends the source and
-        is counted as an error too."""
+        """Emit until `stop` is set or there is no more. Bad input goes to `outlet.error`; raising ends the
+        source and is counted as an error too."""

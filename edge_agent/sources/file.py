@@ -35,7 +35,8 @@ class FileSource:
 
 
 def records(path: Path, format: Format, on_error: Callable[[str], None]) -> Iterator[Item]:
-    """The file's records; a bad one is reported with its line and left out. Raises OSError when it cannot be read."""
+    """The file's records; a bad one is reported with its line and left out. Raises OSError when it cannot be
+    read."""
     read = {"jsonl": _jsonl, "csv": _csv}[format]
     return read(path, on_error)
 
