@@ -133,9 +133,9 @@ ROWS = (
     ),
     Primitive(
         "shift_right", 2, NARROW, quantized.rounding_shift_right,
-        "a / 2^b for b in 0..31, to the nearest integer, ties away from zero",
+        "a / 2^b for b held within 0..31, to the nearest, ties away from zero",
     ),
-    Primitive("shift_left", 2, NARROW, quantized.saturating_shift_left, "a * 2^b for b in 0..31, saturating"),
+    Primitive("shift_left", 2, NARROW, quantized.saturating_shift_left, "a * 2^b for b held within 0..31, saturating"),
     Primitive("leading_zeros", 1, NARROW, _leading_zeros, "zero bits above the highest set bit of the 32"),
 )  # fmt: skip
 PRIMITIVES = {row.name: row for row in ROWS}

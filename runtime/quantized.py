@@ -1,7 +1,8 @@
 """Fixed-point arithmetic with the rounding of TFLite's reference kernels, on NumPy arrays.
 
 Source: gemmlowp `fixedpoint.h` and TFLite `kernels/internal/common.h`, the build without single rounding. The
-C kernels repeat these functions; what a rule does with them is in `runtime.decompose`.
+C kernels repeat these functions; what a rule does with them is in `runtime.decompose`. Exponents are held within
+0..31, so that every function is defined for every operand.
 """
 
 from __future__ import annotations
@@ -47,23 +48,24 @@ def doubling_high_multiply(a: Array, b: Array) -> Array:
 
 
 def rounding_shift_right(x: Array, exponent: Array | int) -> Array:
-    """RoundingDivideByPOT: x / 2^exponent (0..31) rounded to nearest, ties away from zero."""
-    wide = x.astype(np.int64)
-    mask = (np.int64(1) << np.asarray(exponent, np.int64)) - 1
+    """RoundingDivideByPOT: x / 2^exponent rounded to nearest, ties away from zero."""
+    wide, bits = x.astype(np.int64), _bits(exponent)
+    mask = (np.int64(1) << bits) - 1
     threshold = (mask >> 1) + (wide < 0)
-    return ((wide >> np.asarray(exponent, np.int64)) + ((wide & mask) > threshold)).astype(np.int32)
+    return ((wide >> bits) + ((wide & mask) > threshold)).astype(np.int32)
 
 
 def saturating_shift_left(x: Array, exponent: Array | int) -> Array:
-    """SaturatingRoundingMultiplyByPOT for exponents 0..31: x · 2^exponent, held within s32."""
-    wide = x.astype(np.int64) << np.asarray(exponent, np.int64)
-    return np.clip(wide, I32_MIN, I32_MAX).astype(np.int32)
+    """SaturatingRoundingMultiplyByPOT: x · 2^exponent, held within s32."""
+    return np.clip(x.astype(np.int64) << _bits(exponent), I32_MIN, I32_MAX).astype(np.int32)
 
 
 def multiply_by_quantized_multiplier(x: Array, multiplier: Array | int, shift: Array | int) -> Array:
     """x · multiplier · 2^(shift - 31): wrapping left shift, doubling high product, rounding right shift."""
     power = np.asarray(shift, np.int64)
-    shifted = wrap_i32(x.astype(np.int64) << np.maximum(power, 0))
-    return rounding_shift_right(
-        doubling_high_multiply(shifted, np.asarray(multiplier)), np.maximum(-power, 0)
-    )
+    shifted = wrap_i32(x.astype(np.int64) << _bits(power))
+    return rounding_shift_right(doubling_high_multiply(shifted, np.asarray(multiplier)), -power)
+
+
+def _bits(exponent: Array | int) -> Array:
+    return np.clip(np.asarray(exponent, np.int64), 0, 31)
