@@ -1,9 +1,9 @@
-"""Expressions of specs: a checked subset of Python, compiled once into closures over columns. No eval anywhere.
+"""Expressions of specs: a checked subset of Python, compiled once into closures over columns; no eval.
 
-Values are columns (arrays of n rows) or single values. Arithmetic is in doubles and never raises: x / 0 is inf or nan.
-`and`, `or` and `a if c else b` look only at the rows they need, as Python does, so `x is not None and x > 5` is
-safe; unlike Python's, `and` and `or` give True or False. The definition is Python itself: see the property
-test against `eval` in tests/edge_agent/test_spec_expressions.py.
+Values are columns (arrays of n rows) or single values. Arithmetic is in doubles and never raises: x / 0 is inf
+or nan. `and`, `or` and `a if c else b` look only at the rows they need, as Python does, so that
+`x is not None and x > 5` is safe; unlike Python's, `and` and `or` give True or False. The definition is Python
+itself: see the property test against `eval` in tests/edge_agent/test_spec_expressions.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_LENGTH = 500
 MAX_DEPTH = 100
 
 Array = NDArray[Any]
-"""One value per row [n], or a single value []; bool, int64, float64, or object for text and everything else."""
+"""One value per row [n], or a single value []: bool, int64, float64, or object for text and all else."""
 Get = Callable[[str], Array]
 Evaluate = Callable[[Get], Array]
 
@@ -46,8 +46,8 @@ class Expression:
     run: Evaluate
 
     def evaluate(self, columns: Mapping[str, Any]) -> Any:
-        """An array [n], or a plain value when every column used is one. Raises KeyError for a missing column, TypeError
-        for a value of the wrong type, ValueError for a text that is no number."""
+        """An array [n], or a plain value when it is the same for all rows. Raises KeyError for a missing column,
+        TypeError for a value of the wrong type, ValueError for a text that is no number."""
         with np.errstate(all="ignore"):
             result = self.run(lambda name: _array(columns[name]))
         return result if result.ndim else result.item()
@@ -94,7 +94,7 @@ def compile_aggregate(text: str, names: Collection[str] | None = None) -> Aggreg
     return Aggregate(kind, _Compiler(source, names).expression(call.args[0]) if expected else None)
 
 
-# --- text to tree -------------------------------------------------------------------------------------------------
+# --- text to tree -------------------------------------------------------------------------------------------
 
 _SLIPS = (
     (re.compile(r"&&?"), "write `and`"),
@@ -137,7 +137,7 @@ class _Source:
         raise ExpressionError(code, message, self.lead + start, length, hint)
 
 
-# --- tree to closures ---------------------------------------------------------------------------------------------
+# --- tree to closures ---------------------------------------------------------------------------------------
 
 _NOT_ALLOWED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Attribute: ("an attribute", "columns are plain names; functions are called as lower(x)"),
@@ -224,7 +224,7 @@ class _Compiler:
     def compare(self, node: ast.Compare) -> Evaluate:
         operands = [node.left, *node.comparators]
         pairs = [
-            self.pair(node, op, left, right)
+            self.pair(op, left, right)
             for left, op, right in zip(operands, node.ops, operands[1:], strict=False)
         ]
 
@@ -236,7 +236,7 @@ class _Compiler:
 
         return run
 
-    def pair(self, node: ast.Compare, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Evaluate:
+    def pair(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Evaluate:
         a = self.node(left)
         negate = isinstance(op, ast.NotIn | ast.IsNot)
         if isinstance(op, ast.In | ast.NotIn):
@@ -290,7 +290,7 @@ _NODES: dict[type[ast.AST], Callable[[_Compiler, Any], Evaluate]] = {
 }
 
 
-# --- values -------------------------------------------------------------------------------------------------------
+# --- values -------------------------------------------------------------------------------------------------
 
 
 def _array(value: Any) -> Array:
@@ -379,7 +379,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
-# --- functions ----------------------------------------------------------------------------------------------------
+# --- functions ----------------------------------------------------------------------------------------------
 
 
 class Function(NamedTuple):
@@ -471,4 +471,4 @@ FUNCTIONS: dict[str, Function] = {
     "endswith": _textual(str.endswith, np.bool_, 2),
     "contains": _textual(operator.contains, np.bool_, 2),
 }
-"""Angles are in radians. contains(text, part); clamp(x, low, high); log(x, base) with base e when left out."""
+"""Angles are in radians. contains(text, part); clamp(x, low, high); log(x, base), natural without a base."""

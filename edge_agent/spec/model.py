@@ -1,8 +1,9 @@
-"""What a task spec may say: one frozen pydantic model per section, and nothing else (unknown keys are errors).
+"""What a task spec may say: one frozen pydantic model per section; unknown keys are errors.
 
-The flow of a task: sources -> streams -> triggers -> model -> script -> sinks. A section's `from` (or `input`) names where its
-items come from: a source, a stream, "model" or "script"; left out, it is the stage just before. Loading, positions
-in the text and the wording of errors are `edge_agent.spec`'s other files; running is `edge_agent.topology`'s.
+The flow of a task: sources -> streams -> triggers -> model -> script -> sinks. A section's `from` (or `input`)
+names where its items come from: a source, a stream, "model" or "script"; left out, it is the stage just before.
+Loading, positions in the text and the wording of errors are `edge_agent.spec`'s other files; running is
+`edge_agent.topology`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cloud_broker.wire.digest import Digest
 from cloud_broker.wire.messages import Name, RelativePath, Version
-from edge_agent.spec.units import Duration, Size
+from edge_agent.spec.units import Duration, Period, Size
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,63}$")]
 """Names of sources, streams, sinks and columns: usable in expressions."""
@@ -37,7 +38,7 @@ class TaskSection(Section):
     needs: Needs = Needs()
 
 
-# --- sources ------------------------------------------------------------------------------------------------------
+# --- sources ------------------------------------------------------------------------------------------------
 
 
 class TimeField(Section):
@@ -49,7 +50,8 @@ class TimeField(Section):
 
 class SourceBase(Section):
     emits: str = ""
-    """Event name for triggers of kind event; the source's own name when empty."""
+    """Event name for triggers of kind event, `{column}` in it filled in per event; the source's own name when
+    empty."""
     time: TimeField | None = None
     buffer: Annotated[int, Field(gt=0, le=1_000_000)] = 1024
     """Events waiting at most; then `overflow` decides, and drops are counted."""
@@ -65,7 +67,7 @@ class MqttSource(SourceBase):
 
 
 class FileSource(SourceBase):
-    """Replays records of a file (JSON lines or CSV), as fast as the task takes them, or at `rate` records per second."""
+    """Replays records of a file (JSON lines or CSV), as fast as the task takes them or at `rate` per second."""
 
     type: Literal["file"]
     path: RelativePath
@@ -74,14 +76,14 @@ class FileSource(SourceBase):
 
 
 class HostMetricsSource(SourceBase):
-    """This machine: cpu, mem, disk_mb, net_mb, load1, temp, procs (units in `edge_agent.sources.host_metrics`)."""
+    """This machine: cpu, mem, disk_mb, net_mb, load1, temp, procs; units in `edge_agent.sources.host_metrics`."""
 
     type: Literal["host-metrics"]
-    every: Duration = 1.0
+    every: Period = 1.0
 
 
 class FolderSource(SourceBase):
-    """Images that appear in a folder, each once: columns `path`, `name`, `image` (uint8 height x width x 3)."""
+    """Images that appear in a folder, each once: columns `path`, `name`, `image` (uint8 [height, width, 3])."""
 
     type: Literal["folder"]
     path: str
@@ -92,20 +94,21 @@ class FolderSource(SourceBase):
 Source = Annotated[MqttSource | FileSource | HostMetricsSource | FolderSource, Field(discriminator="type")]
 
 
-# --- streams and triggers -----------------------------------------------------------------------------------------
+# --- streams and triggers -----------------------------------------------------------------------------------
 
 
 class Window(Section):
     """Event-time windows [start, end), aligned to the epoch."""
 
     kind: Literal["tumbling"]
-    size: Duration
+    size: Period
     out_of_order: Duration = 0.0
     """The watermark stays this far behind the newest event time."""
     lateness: Duration = 0.0
-    """A window stays open this long behind the watermark and is emitted again with a higher revision; later events are counted."""
+    """A window stays open this long behind the watermark and is emitted again with a higher revision; later events
+    are counted."""
     idle: Duration = 10.0
-    """After this much silence the watermark follows the clock, so the last window closes without another event."""
+    """After this much silence the watermark follows the clock: the last window closes without another event."""
 
 
 class Stream(Section):
@@ -135,7 +138,7 @@ class EventTrigger(TriggerBase):
 
 class ScheduleTrigger(TriggerBase):
     on: Literal["schedule"]
-    every: Duration
+    every: Period
 
 
 class MqttTrigger(TriggerBase):
@@ -166,7 +169,7 @@ class Run(Section):
     debounce: Duration = 0.0
 
 
-# --- model and script ---------------------------------------------------------------------------------------------
+# --- model and script ---------------------------------------------------------------------------------------
 
 
 class ColumnsStep(Section):
@@ -229,7 +232,8 @@ class Model(Section):
 
 
 class Script(Section):
-    """`entry(item: dict, state: dict) -> dict | list[dict] | None` of a Python file; `state` lives as long as the task."""
+    """`entry(item: dict, state: dict) -> dict | list[dict] | None` of a Python file; `state` lives as long as the
+    task."""
 
     file: RelativePath
     entry: Identifier = "on_result"
@@ -237,7 +241,7 @@ class Script(Section):
     timeout: Duration = 1.0
 
 
-# --- sinks --------------------------------------------------------------------------------------------------------
+# --- sinks --------------------------------------------------------------------------------------------------
 
 
 class SinkBase(Section):
@@ -283,7 +287,7 @@ class HttpSink(SinkBase):
 Sink = Annotated[MqttSink | SqliteSink | FileSink | HttpSink, Field(discriminator="type")]
 
 
-# --- limits, deploy, federated, tests -----------------------------------------------------------------------------
+# --- limits, deploy, federated, tests -----------------------------------------------------------------------
 
 
 class Limits(Section):
@@ -295,7 +299,7 @@ class Limits(Section):
 
 
 class Deploy(Section):
-    """Defaults for a rollout of this task; a rollout spec overrides them. Read by `cloud_broker.rollout_spec`."""
+    """Defaults for a rollout of this task; a rollout spec overrides them. `cloud_broker.rollout_spec` reads them."""
 
     to: str = "all"
     steps: tuple[str, ...] = ("1 board", "50%", "100%")

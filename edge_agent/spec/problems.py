@@ -114,7 +114,7 @@ def _cut(line: str, start: int, length: int) -> tuple[str, int]:
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey or hide replaced, one character for one; a tab becomes a space."""
+    """The text with what a terminal would obey or hide replaced, one for one; a tab becomes a space."""
     return "".join(c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in text)
 
 

@@ -5,22 +5,54 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
+_WORDS = {
+    "sec": "s",
+    "second": "s",
+    "min": "m",
+    "minute": "m",
+    "hour": "h",
+    "hr": "h",
+    "day": "d",
+    "byte": "B",
+}
 
 
 def _quantity(text: Any, units: dict[str, float] | dict[str, int], what: str, example: str) -> float:
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        raise ValueError(f"{text!r} has no unit: write a {what} as a string such as {example!r}")
     match = _QUANTITY.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None or match[2] not in units:
-        raise ValueError(
-            f"{text!r} is not a {what}: expected a number and one of {', '.join(units)}, such as {example!r}"
+    if match is not None and match[2] in units:
+        return float(match[1]) * units[match[2]]
+    context = {"what": what, "units": ", ".join(units), "hint": _fix(text, match, units, example)}
+    bare = isinstance(text, int | float) and not isinstance(text, bool)
+    if bare or (match is not None and not match[2]):
+        raise PydanticCustomError(
+            "unit", "{got} has no unit, expected a {what}", {"got": str(text), **context}
         )
-    return float(match[1]) * units[match[2]]
+    message = "{got} is not a {what}, expected a number and one of {units}"
+    raise PydanticCustomError(
+        "unit", message, {"got": f'"{text}"' if isinstance(text, str) else str(text), **context}
+    )
+
+
+def _fix(
+    text: Any, match: re.Match[str] | None, units: dict[str, float] | dict[str, int], example: str
+) -> str:
+    """A hint that says what was probably meant."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return f'did you mean "{text}{example.lstrip("0123456789")}"?'
+    if match is None:
+        return f'such as "{example}"'
+    word = match[2].rstrip("s").lower()
+    same = (unit for unit in units if unit.lower() == match[2].lower())
+    unit = _WORDS.get(word, "")
+    if unit not in units:
+        unit = next(same, example.lstrip("0123456789"))
+    return f'did you mean "{match[1]}{unit}"?'
 
 
 def duration(text: Any) -> float:
@@ -34,4 +66,6 @@ def size(text: Any) -> int:
 
 
 Duration = Annotated[float, BeforeValidator(duration)]
+Period = Annotated[Duration, Field(gt=0)]
+"""A duration above zero."""
 Size = Annotated[int, BeforeValidator(size)]
