@@ -20,8 +20,8 @@ from edge_agent.evidence import StartError
 from edge_agent.pipeline import StageBase
 from edge_agent.preprocess import Shape, Tensor
 from edge_agent.spec.model import Model
-from runtime.errors import EngineError
 from runtime.backends.base import TensorInfo
+from runtime.errors import EngineError
 
 
 class Program(Protocol):

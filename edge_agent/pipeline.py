@@ -35,6 +35,10 @@ class Stop(Exception):
 class Stage(Protocol):
     """One step of a task. `push` raises for a batch it cannot process, before it changes any state."""
 
+    @property
+    def ends(self) -> bool:
+        """What is due comes to an end by itself in silence (windows do, schedules do not)."""
+
     def push(self, origin: str, batch: Batch, now: float) -> list[Batch]:
         """The batch came from the stage (or source) named `origin`."""
 
@@ -55,6 +59,8 @@ class Stage(Protocol):
 
 class StageBase:
     """A stage without state, time or resources."""
+
+    ends = True
 
     def tick(self, now: float) -> list[Batch]:  # noqa: ARG002
         return []
@@ -133,6 +139,11 @@ class Pipeline:
     def due(self) -> float | None:
         """When `tick` should be called next."""
         dues = (stage.due() for stage in self.plan.stages.values())
+        return min((due for due in dues if due is not None), default=None)
+
+    def closing(self) -> float | None:
+        """When the next open window closes if nothing more arrives."""
+        dues = (stage.due() for stage in self.plan.stages.values() if stage.ends)
         return min((due for due in dues if due is not None), default=None)
 
     def send(self, origin: str, what: Sequence[Batch], now: float) -> None:

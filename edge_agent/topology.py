@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +21,13 @@ from edge_agent.sinks.base import Sink
 from edge_agent.sinks.stage import RECENT, Recent, SinkStage
 from edge_agent.sources import PULLED, open_source
 from edge_agent.sources.base import Source
-from edge_agent.spec.model import MqttSource, MqttTrigger, Spec
+from edge_agent.spec.model import MqttSource, MqttTrigger, Spec, WindowTrigger
+from edge_agent.spec.references import MODEL, SCRIPT, TRIGGER, origin_of
+from edge_agent.spec.secrets import Stores, reveal
 from edge_agent.streams import StreamStage
 from edge_agent.task import Task
 from edge_agent.triggers import TriggerStage
 
-TRIGGER, MODEL, SCRIPT = "trigger", "model", "script"
 Dry = Callable[[str], Sink]
 """Sink's name -> what stands in for it."""
 
@@ -43,12 +44,13 @@ class Context:
     clock: Clock
     open_model: OpenModel
     dry: Dry | None = None
+    secrets: Stores = field(default_factory=dict)
 
     def fill(self, text: str, task: str = "") -> str:
-        """`{board}`, `{task}` and `{state}` in a spec's text."""
+        """`{board}`, `{task}`, `{state}` and `@{store:name}` in a spec's text. Raises SecretError."""
         for name, value in (("board", self.board), ("task", task), ("state", str(self.state))):
             text = text.replace(f"{{{name}}}", value)
-        return text
+        return reveal(text, self.secrets)
 
 
 class Parts(NamedTuple):
@@ -112,9 +114,8 @@ def assemble(spec: Spec, directory: Path, context: Context, ledger: Ledger) -> P
             kill = script.host.kill
     except (ValueError, OSError) as error:
         raise StartError(Reason.BAD_SPEC, str(error)) from error
-    wires = _Wires(spec)
-    work = tuple(name for name in (MODEL, SCRIPT) if name in stages)
-    plan = Plan(stages, wires.readers(), work, wires.outputs(), spec.run, spec.limits)
+    outputs = frozenset(filter(None, (origin_of(spec, name) for name in spec.sinks)))
+    plan = Plan(stages, _readers(spec), _work(spec), outputs, spec.run, spec.limits)
     return Parts(Pipeline(plan, context.clock, ledger), sinks, recent, kill)
 
 
@@ -143,68 +144,35 @@ def _triggers(spec: Spec, context: Context) -> TriggerStage:
 
 
 def _in_order(spec: Spec) -> list[str]:
-    """Streams, each after the stream it reads. Raises ValueError for a circle."""
-    done: list[str] = []
+    """Streams, each after the one it reads."""
+    done: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in spec.streams and name not in done:
+            visit(spec.streams[name].from_)
+            done[name] = None
+
     for name in spec.streams:
-        chain: list[str] = []
-        while name in spec.streams and name not in done:
-            if name in chain:
-                raise ValueError(f"streams read each other in a circle: {' -> '.join([*chain, name])}")
-            chain.append(name)
-            name = spec.streams[name].from_
-        done += reversed(chain)
-    return done
+        visit(name)
+    return list(done)
 
 
-class _Wires:
-    """Who reads whom: `from` and `input` where they are given, the stage just before where not."""
+def _readers(spec: Spec) -> dict[str, list[str]]:
+    """Source or stage -> who reads it: streams, then triggers, then work, then sinks."""
+    pairs: list[tuple[str | None, str]] = [(spec.streams[name].from_, name) for name in _in_order(spec)]
+    if spec.trigger:
+        work = spec.model or spec.script
+        windows = [trigger.stream for trigger in spec.trigger if isinstance(trigger, WindowTrigger)]
+        heard = (*spec.sources, *_hidden_sources(spec), *windows, work.input if work else None)
+        pairs += [(origin, TRIGGER) for origin in dict.fromkeys(heard)]
+    pairs += [(origin_of(spec, name), name) for name in _work(spec)]
+    pairs += [(origin_of(spec, name), f"sinks.{name}") for name in spec.sinks]
+    readers: dict[str, list[str]] = {}
+    for origin, reader in pairs:
+        if origin is not None:
+            readers.setdefault(origin, []).append(reader)
+    return readers
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
 
-    def readers(self) -> dict[str, list[str]]:
-        """Source or stage -> its readers: streams, then triggers, then work, then sinks."""
-        spec, readers = self._spec, dict[str, list[str]]()
-
-        def connect(origin: str | None, reader: str) -> None:
-            if origin is not None and reader not in readers.setdefault(origin, []):
-                readers[origin].append(reader)
-
-        for name in _in_order(spec):
-            connect(spec.streams[name].from_, name)
-        if spec.trigger:
-            work = spec.model or spec.script
-            windows = [trigger.stream for trigger in spec.trigger if trigger.on == "window"]
-            for origin in (*spec.sources, *_hidden_sources(spec), *windows, work.input if work else None):
-                connect(origin, TRIGGER)
-        if spec.model:
-            connect(self._model_input(), MODEL)
-        if spec.script:
-            connect(self._script_input(), SCRIPT)
-        for name in spec.sinks:
-            connect(self._sink_input(name), f"sinks.{name}")
-        return readers
-
-    def outputs(self) -> frozenset[str]:
-        return frozenset(filter(None, map(self._sink_input, self._spec.sinks)))
-
-    def _model_input(self) -> str | None:
-        assert self._spec.model
-        return TRIGGER if self._spec.trigger else self._spec.model.input or self._last()
-
-    def _script_input(self) -> str | None:
-        assert self._spec.script
-        if self._spec.model is None and self._spec.trigger:
-            return TRIGGER
-        return self._spec.script.input or (MODEL if self._spec.model else self._last())
-
-    def _sink_input(self, name: str) -> str | None:
-        spec = self._spec
-        for stage, there in ((SCRIPT, spec.script), (MODEL, spec.model), (TRIGGER, spec.trigger)):
-            if there:
-                return spec.sinks[name].from_ or stage
-        return spec.sinks[name].from_ or self._last()
-
-    def _last(self) -> str | None:
-        """The last stream, or without streams the last source."""
-        return next(reversed(self._spec.streams or self._spec.sources), None)
+def _work(spec: Spec) -> tuple[str, ...]:
+    return tuple(name for name, there in ((MODEL, spec.model), (SCRIPT, spec.script)) if there)

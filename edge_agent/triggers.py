@@ -9,6 +9,7 @@ prefix with the event. A pattern matches consecutive events; "*" stands for any 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from edge_agent.spec.model import (
 from edge_agent.streams import Formula
 
 ANY = "*"
+COLUMN = re.compile(r"\{(\w+)\}")
 NEAR_MISSES = 50
 """The newest near misses that are kept."""
 
@@ -120,8 +122,11 @@ class TriggerStage(StageBase):
     """All triggers of a task. A firing gives one item: the newest of the work's `input` where one is named,
     then the fields of what fired it, then `trigger`, the id.
 
-    `events`: source -> event name. `mqtt`: source -> id, the subscriptions made for triggers of kind mqtt.
+    `events`: source -> event name, `{column}` in it filled in per event. `mqtt`: source -> id, the
+    subscriptions made for triggers of kind mqtt.
     """
+
+    ends = False
 
     def __init__(
         self,
@@ -151,19 +156,26 @@ class TriggerStage(StageBase):
 
     def push(self, origin: str, batch: Batch, now: float) -> list[Batch]:  # noqa: ARG002
         fired: list[Row] = []
+        event = self._events.get(origin, "")
+        for name in COLUMN.findall(event):
+            if name not in batch.columns:
+                raise ItemError(
+                    f"no column `{name}`, which names the event; columns here: {', '.join(batch.columns)}"
+                )
         for row in batch.rows():
             if origin == self._input:
                 self._newest = row.item
-            for id in self._set_off(origin, row):
+            for id in self._set_off(origin, event, row):
                 fired += self._fire(id, row)
         return batches(fired)
 
-    def _set_off(self, origin: str, row: Row) -> list[str]:
+    def _set_off(self, origin: str, event: str, row: Row) -> list[str]:
         ids = list(self._windows.get(origin, ()))
         if origin in self._mqtt:
             ids.append(self._mqtt[origin])
-        if origin in self._events:
-            matched, missed = self._trie.step(self._events[origin], row.time)
+        if event:
+            name = COLUMN.sub(lambda match: str(row.item[match[1]]), event)
+            matched, missed = self._trie.step(name, row.time)
             self._miss(missed)
             ids += (match.id for match in matched)
         return ids

@@ -44,8 +44,6 @@ class Tumbling:
     """`kinds`: result column -> name of its aggregate ("count" or one of `ACCUMULATORS`)."""
 
     def __init__(self, window: Window, kinds: Mapping[str, str]) -> None:
-        if window.size <= 0:
-            raise ValueError("a window needs a size above zero")
         self.late = 0
         """Events that came after their window was forgotten."""
         self._window = window

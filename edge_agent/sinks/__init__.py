@@ -36,8 +36,8 @@ def _file(_name: str, section: spec.FileSink, _task: str, context: Context, _led
     return FileSink(section, context.task_state)
 
 
-def _http(name: str, section: spec.HttpSink, _task: str, context: Context, ledger: Ledger) -> Sink:
-    return HttpSink(name, section, ledger, context.clock)
+def _http(name: str, section: spec.HttpSink, task: str, context: Context, ledger: Ledger) -> Sink:
+    return HttpSink(name, section, context.fill(section.url, task), ledger, context.clock)
 
 
 _SINKS: dict[type, Callable[[str, Any, str, Context, Ledger], Sink]] = {

@@ -26,13 +26,15 @@ PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 class HttpSink:
-    """Raises ValueError for an address that is not http or https."""
+    """`url` is the spec's with its secrets, so it is never printed. Raises ValueError when it is not http or
+    https."""
 
-    def __init__(self, name: str, spec: Spec, ledger: Ledger, clock: Clock) -> None:
-        if not spec.url.startswith(("http://", "https://")):
+    def __init__(self, name: str, spec: Spec, url: str, ledger: Ledger, clock: Clock) -> None:
+        if not url.startswith(("http://", "https://")):
             raise ValueError(f"sink {name}: {spec.url!r} is no address; expected http://… or https://…")
         self._name = name
-        self._url = spec.url
+        self._url = url
+        self._shown = spec.url
         self._timeout = spec.timeout
         self._ledger = ledger
         self._clock = clock
@@ -87,7 +89,7 @@ class HttpSink:
             if final or attempt == ATTEMPTS or self._clock.wait(self._stop, pause):
                 break
             pause = min(2 * pause, LONGEST_PAUSE)
-        self._ledger.error(f"sink {self._name}: {self._url}: {text}; an item was given up")
+        self._ledger.error(f"sink {self._name}: {self._shown}: {text}; an item was given up")
         return False
 
     def _post(self, body: bytes) -> tuple[str, bool] | None:
