@@ -1,4 +1,5 @@
-"""Task specs: what they may say (`model`), and loading one with every mistake pointed at (`load`, `check`)."""
+"""Task specs: what they may say (`model`), and loading one with every mistake pointed at (`load`,
+`check`)."""
 
 from edge_agent.spec.files import OpenModel, Report, check, check_files
 from edge_agent.spec.load import load

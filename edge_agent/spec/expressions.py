@@ -2,8 +2,8 @@
 
 Values are columns (arrays of n rows) or single values. Arithmetic is in doubles and never raises: x / 0 is inf
 or nan. `and`, `or` and `a if c else b` look only at the rows they need, as Python does, so that
-`x is not None and x > 5` is safe; unlike Python's, `and` and `or` give True or False. The definition is Python
-itself: see the property test against `eval` in tests/edge_agent/test_spec_expressions.py.
+`x is not None and x > 5` is safe; unlike Python's, `and` and `or` give True or False. The definition is
+Python itself: see the property test against `eval` in tests/edge_agent/test_spec_expressions.py.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Expression:
     run: Evaluate
 
     def evaluate(self, columns: Mapping[str, Any]) -> Any:
-        """An array [n], or a plain value when it is the same for all rows. Raises KeyError for a missing column,
-        TypeError for a value of the wrong type, ValueError for a text that is no number."""
+        """An array [n], or a plain value when it is the same for all rows. Raises KeyError for a missing
+        column, TypeError for a value of the wrong type, ValueError for a text that is no number."""
         with np.errstate(all="ignore"):
             result = self.run(lambda name: _array(columns[name]))
         return result if result.ndim else result.item()

@@ -1,4 +1,5 @@
-"""The second step of checking a spec: the files it names, beside it on disk. `check` does both steps for one file.
+"""The second step of checking a spec: the files it names, beside it on disk. `check` does both steps for one
+file.
 
 Nothing is run: scripts are only compiled, and models opened by whoever passes `open_model`.
 """
@@ -51,8 +52,8 @@ def check(
     env: Mapping[str, str] | None = None,
     secrets: Stores | None = None,
 ) -> Report:
-    """Everything wrong with the spec file at `path`, called `name` in messages (by default the path). Never raises for
-    bad input."""
+    """Everything wrong with the spec file at `path`, called `name` in messages (by default the path). Never
+    raises for bad input."""
     name = str(path) if name is None else name
     try:
         text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
@@ -83,10 +84,7 @@ def check_files(
         if isinstance(section, FileSource):
             files.records(("sources", source, "path"), section.path, section.format)
     for i, test in enumerate(spec.test):
-        source = test.source or next(iter(spec.sources), "")
-        section = spec.sources.get(source)
-        format = section.format if isinstance(section, FileSource) else "jsonl"
-        files.records(("test", i, "replay"), test.replay, "csv" if test.replay.endswith(".csv") else format)
+        files.records(("test", i, "replay"), test.replay, "csv" if test.replay.endswith(".csv") else "jsonl")
     return located(files.findings, name, files.spans)
 
 

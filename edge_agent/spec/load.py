@@ -1,7 +1,7 @@
 """From a task's text to a checked `Spec`: syntax, then schema, then references, then expressions.
 
-Every phase reports all its problems at once and a later phase runs only when the earlier found none. What lies in other
-files (models, scripts, recordings) is `files`' to check.
+Every phase reports all its problems at once and a later phase runs only when the earlier found none. What
+lies in other files (models, scripts, recordings) is `files`' to check.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _AT = re.compile(r" \(at (?:line \d+, column \d+|end of document)\)$")
 def load(
     text: str, name: str, *, env: Mapping[str, str] | None = None, secrets: Stores | None = None
 ) -> Spec:
-    """The spec in `text`; `name` is the file's name in errors. `${NAME}` comes from `env`, by default this process's.
-    With `secrets`, every `@{store:name}` must be there; their values are never looked at. Raises SpecError."""
+    """The spec in `text`; `name` is the file's name in errors. `${NAME}` comes from `env`, by default this
+    process's. With `secrets`, every `@{store:name}` must be there; their values are never looked at. Raises
+    SpecError."""
     text = text.replace("\r\n", "\n")
     document, spans = _parse(text, name)
     done = _Strings(spans, os.environ if env is None else env, secrets)
@@ -112,8 +113,8 @@ def _syntax_hint(text: str, line: int) -> str:
 
 
 class _Strings:
-    """Fills `${NAME}` into string values, after parsing, so that no value can change the document's structure; checks
-    that secrets stand where they are read. Arrays become tuples on the way."""
+    """Fills `${NAME}` into string values, after parsing, so that no value can change the document's
+    structure; checks that secrets stand where they are read. Arrays become tuples on the way."""
 
     def __init__(self, spans: Spans, env: Mapping[str, str], stores: Stores | None) -> None:
         self.spans, self.env, self.stores = spans, env, stores

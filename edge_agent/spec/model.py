@@ -1,9 +1,9 @@
 """What a task spec may say: one frozen pydantic model per section; unknown keys are errors.
 
-The flow of a task: sources -> streams -> triggers -> model -> script -> sinks. A section's `from` (or `input`)
-names where its items come from: a source, a stream, "model" or "script"; left out, it is the stage just before.
-Loading, positions in the text and the wording of errors are `edge_agent.spec`'s other files; running is
-`edge_agent.topology`'s.
+The flow of a task: sources -> streams -> triggers -> model -> script -> sinks. A section's `from` (or
+`input`) names where its items come from: a source, a stream, "model" or "script"; left out, it is the stage
+just before. Loading, positions in the text and the wording of errors are `edge_agent.spec`'s other files;
+running is `edge_agent.topology`'s.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class MqttSource(SourceBase):
 
 
 class FileSource(SourceBase):
-    """Replays records of a file (JSON lines or CSV), as fast as the task takes them or at `rate` per second."""
+    """Replays records of a file (JSON lines or CSV), as fast as the task takes them or at `rate` per
+    second."""
 
     type: Literal["file"]
     path: RelativePath
@@ -76,14 +77,16 @@ class FileSource(SourceBase):
 
 
 class HostMetricsSource(SourceBase):
-    """This machine: cpu, mem, disk_mb, net_mb, load1, temp, procs; units in `edge_agent.sources.host_metrics`."""
+    """This machine: cpu, mem, disk_mb, net_mb, load1, temp, procs; units in
+    `edge_agent.sources.host_metrics`."""
 
     type: Literal["host-metrics"]
     every: Period = 1.0
 
 
 class FolderSource(SourceBase):
-    """Images that appear in a folder, each once: columns `path`, `name`, `image` (uint8 [height, width, 3])."""
+    """Images that appear in a folder, each once: columns `path`, `name`, `image` (uint8 [height, width,
+    3])."""
 
     type: Literal["folder"]
     path: str
@@ -105,10 +108,11 @@ class Window(Section):
     out_of_order: Duration = 0.0
     """The watermark stays this far behind the newest event time."""
     lateness: Duration = 0.0
-    """A window stays open this long behind the watermark and is emitted again with a higher revision; later events
-    are counted."""
+    """A window stays open this long behind the watermark and is emitted again with a higher revision; later
+    events are counted."""
     idle: Duration = 10.0
-    """After this much silence the watermark follows the clock: the last window closes without another event."""
+    """After this much silence the watermark follows the clock: the last window closes without another
+    event."""
 
 
 class Stream(Section):
@@ -232,8 +236,8 @@ class Model(Section):
 
 
 class Script(Section):
-    """`entry(item: dict, state: dict) -> dict | list[dict] | None` of a Python file; `state` lives as long as the
-    task."""
+    """`entry(item: dict, state: dict) -> dict | list[dict] | None` of a Python file; `state` lives as long
+    as the task."""
 
     file: RelativePath
     entry: Identifier = "on_result"
@@ -299,7 +303,8 @@ class Limits(Section):
 
 
 class Deploy(Section):
-    """Defaults for a rollout of this task; a rollout spec overrides them. `cloud_broker.rollout_spec` reads them."""
+    """Defaults for a rollout of this task; a rollout spec overrides them. `cloud_broker.rollout_spec` reads
+    them."""
 
     to: str = "all"
     steps: tuple[str, ...] = ("1 board", "50%", "100%")

@@ -1,7 +1,7 @@
 """The last two phases of loading: do names refer to something, and do expressions fit the columns in sight.
 
-Where items come from when `from` or `input` is left out is the stage just before: script, model, trigger, the last
-stream, the source. Running tasks are wired by the same rule in `edge_agent.topology`.
+Where items come from when `from` or `input` is left out is the stage just before: script, model, trigger,
+the last stream, the source. Running tasks are wired by the same rule in `edge_agent.topology`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ WINDOW_COLUMNS = frozenset({"start", "end", "key", "revision", "n"})
 
 
 def check_references(spec: Spec, spans: Spans) -> list[Finding]:
-    """Names that refer to nothing, circles, keys that need each other, and items from nowhere in particular."""
+    """Names that refer to nothing, circles, keys that need each other, and items from nowhere in
+    particular."""
     check = _References(spec, spans)
     for part in (check.names, check.streams, check.triggers, check.stages, check.sinks, check.tests):
         part()
@@ -47,7 +48,8 @@ def check_references(spec: Spec, spans: Spans) -> list[Finding]:
 
 
 def check_expressions(spec: Spec, spans: Spans, changed: set[Path]) -> list[Finding]:
-    """Everything wrong with expressions and lists of columns. `changed`: strings that are not what the text says."""
+    """Everything wrong with expressions and lists of columns. `changed`: strings that are not what the text
+    says."""
     check = _Expressions(spec, spans, changed)
     for part in (check.streams, check.triggers, check.model, check.sinks, check.tests):
         part()
@@ -55,7 +57,8 @@ def check_expressions(spec: Spec, spans: Spans, changed: set[Path]) -> list[Find
 
 
 def origin_of(spec: Spec, stage: str) -> str | None:
-    """Where the items of "model", "script" or a sink's name come from; None when that is not said and not obvious."""
+    """Where the items of "model", "script" or a sink's name come from; None when that is not said and not
+    obvious."""
     if stage == MODEL and spec.model:
         return TRIGGER if spec.trigger else spec.model.input or _last(spec)
     if stage == SCRIPT and spec.script:

@@ -1,4 +1,5 @@
-"""From pydantic's errors to problems: where in the text, in our words, with the keys or values that are allowed there.
+"""From pydantic's errors to problems: where in the text, in our words, with the keys or values that are
+allowed there.
 
 Also the JSON Schema of specs for editors, which comes from the same models.
 """
@@ -119,7 +120,8 @@ def _child(shape: Any, part: str | int) -> Any:
 
 
 def keys_of(shape: Any) -> list[str]:
-    """The keys a table of this shape may have: what tells it apart first, then its own, then those of every kind."""
+    """The keys a table of this shape may have: what tells it apart first, then its own, then those of every
+    kind."""
     shape = _bare(shape)
     if not (isinstance(shape, type) and issubclass(shape, Section)):
         return []

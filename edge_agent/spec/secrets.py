@@ -1,4 +1,5 @@
-"""`@{store:name}`: secrets stay references in the spec and become text only where a sink needs it, so they never print."""
+"""`@{store:name}`: secrets stay references in the spec and become text only where a sink needs it, so they
+never print."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class SecretError(ValueError):
 
 
 def reveal(text: str, stores: Stores) -> str:
-    """The text with its secrets filled in: for the moment of use, never to be kept or printed. Raises SecretError."""
+    """The text with its secrets filled in: for the moment of use, never to be kept or printed. Raises
+    SecretError."""
 
     def value(match: re.Match[str]) -> str:
         found = stores.get(match["store"] or "", {}).get(match["name"] or "")
@@ -32,8 +34,8 @@ def reveal(text: str, stores: Stores) -> str:
 
 
 def problems(text: str, path: tuple[str | int, ...], stores: Stores | None) -> Iterator[tuple[str, str]]:
-    """(message, hint) for everything wrong with the references in a spec's string; without `stores`, whether they exist
-    is not asked."""
+    """(message, hint) for everything wrong with the references in a spec's string; without `stores`, whether
+    they exist is not asked."""
     for match in _SECRET.finditer(text):
         store, name = match["store"], match["name"]
         if store is None:

@@ -1,7 +1,7 @@
 """Where every key and value of a TOML document stands: path -> span, found by one pass over tokens.
 
-Runs after tomli accepted the text, so it need not judge it; what the values are is tomli's to say. On text that is not
-TOML it still ends without an error, with spans that mean nothing.
+Runs after tomli accepted the text, so it need not judge it; what the values are is tomli's to say. On text
+that is not TOML it still ends without an error, with spans that mean nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Spans:
         return len(self.text[span.start : span.end].split("\n", 1)[0])
 
     def inside(self, span: Span, offset: int, length: int) -> Span:
-        """The part of a string's span that says characters [offset, offset + length) of the string's value."""
+        """The part of a string's span that says characters [offset, offset + length) of the string's
+        value."""
         starts = [unit.start() + span.start for unit in _units(self.text[span.start : span.end])]
         if not starts:
             return span

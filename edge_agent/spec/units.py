@@ -1,4 +1,5 @@
-"""Durations and sizes as people write them: "500ms", "10s", "2h", "96MiB". A bare number is refused with the fix."""
+"""Durations and sizes as people write them: "500ms", "10s", "2h", "96MiB". A bare number is refused with the
+fix."""
 
 from __future__ import annotations
 
