@@ -85,6 +85,23 @@ typedef struct {
     int32_t c_zero, c_low, c_high;
 } ck_gemm;
 
+/* Depthwise convolution, a fused GEMM of one column per channel: for row m and channel c
+ *   out[m,c] = epilogue(sum_t (in[rows[m * taps + t] + c] - in_zero) * weights[t,c] + bias[c])
+ * A negative entry of rows reads `pad` (one element per channel). Weights and bias are f32, or for CK_Q8 s32 with the
+ * weights' zero point taken off; the epilogue is that of ck_gemm.
+ */
+typedef struct {
+    ck_operand in, weights, bias, pad, out;
+    const int32_t *rows;         /* m * taps */
+    int64_t m, taps, channels;
+    int32_t dtype;               /* CK_F32, or CK_I8 / CK_U8, of input and output alike */
+    int32_t in_zero;
+    float low, high;
+    const int32_t *multiplier;   /* one per channel */
+    const int32_t *shift;
+    int32_t out_zero, out_low, out_high;
+} ck_depthwise;
+
 /* One instruction of a MAP program: CK_MAP_LOAD input, CK_MAP_CONST value, or a row of ck_primitives(). */
 typedef struct {
     int32_t op;

@@ -4,7 +4,7 @@
 #include "kernels.h"
 #include "quantized.h"
 
-enum { BLOCK = 256, STACK = 16 };
+enum { BLOCK = 256, STACK = 32 };
 
 static const ck_primitive primitives[] = {
 #define BOTH(name, arity, real, whole) {#name, arity, 7},

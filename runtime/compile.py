@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from runtime.importers import tflite
 from runtime.program import Program
 from runtime.shapes import infer
 from runtime.simplify import simplify
-from runtime.verify import verify
+from runtime.verify import check
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "cpu": CpuBackend,
@@ -39,12 +39,14 @@ SEARCHED = ("cpu", "tflite")
 class Model:
     """A model file and what each stage makes of it, made once and when first asked for.
 
-    `input_shapes` replaces the shapes that the file declares, by tensor index; `name` stands in messages.
+    `input_shapes` replaces the shapes that the file declares, by tensor index; `keep_all` makes every intermediate tensor
+    of the file one more output; `name` stands in messages.
     """
 
     name: str
     data: bytes
     input_shapes: Mapping[int, Shape] = field(default_factory=dict)
+    keep_all: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -53,13 +55,17 @@ class Model:
     @cached_property
     def graph(self) -> Graph:
         """GRAPH level, every shape known. Raises ModelError, UnsupportedError."""
-        return infer(tflite.load(self.data, self.name), self.input_shapes)
+        graph = infer(tflite.load(self.data, self.name), self.input_shapes)
+        if not self.keep_all:
+            return graph
+        made = dict.fromkeys(i for node in graph.nodes for i in node.outputs)
+        return replace(graph, outputs=tuple(dict.fromkeys([*graph.outputs, *made])))
 
     @cached_property
     def atoms(self) -> Graph:
         """ATOMIC level, simplified. Raises UnsupportedError where an operator has no rule."""
         atoms = simplify(decompose(self.graph))
-        verify(atoms)
+        check(atoms, "ATOMIC")
         return atoms
 
 

@@ -34,6 +34,8 @@ class TfliteBackend:
         return "absent"
 
     def compile(self, model: Model) -> TfliteExecutor:
+        if model.keep_all:
+            raise UnsupportedError(f"{model.name}: the tflite backend does not keep intermediate tensors")
         try:
             interpreter = interpreter_module().Interpreter(model_content=model.data, num_threads=1)
             for index, shape in model.input_shapes.items():

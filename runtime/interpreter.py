@@ -1,0 +1,230 @@
+"""`Interpreter`: a drop-in for `tflite_runtime.interpreter.Interpreter`; change the import and nothing else.
+
+Tensor indices, dictionaries and error types (ValueError, RuntimeError) are TFLite's. Two things are kinder: an array that
+`tensor()` gave may be held across `invoke()`, and a batch dimension may be resized at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tflite as schema
+
+from runtime.compile import BACKENDS, read
+from runtime.errors import EngineError
+from runtime.graph import Array, Shape
+from runtime.program import Program
+
+Details = dict[str, Any]
+
+
+class Interpreter:
+    """Loads a model; `allocate_tensors` compiles it, `invoke` runs it once.
+
+    `num_threads` is checked and kept: kernels run on the calling thread. `experimental_op_resolver_type` and
+    `experimental_disable_delegate_clustering` are taken and change nothing, for there is one set of kernels and no delegate.
+    `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend` is ours: a row of
+    `runtime.compile.BACKENDS`.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path | None = None,
+        model_content: bytes | None = None,
+        experimental_delegates: Sequence[Any] | None = None,
+        num_threads: int | None = None,
+        experimental_op_resolver_type: Any = None,  # noqa: ARG002
+        experimental_preserve_all_tensors: bool = False,
+        experimental_disable_delegate_clustering: bool = False,  # noqa: ARG002
+        *,
+        backend: str = "cpu",
+    ) -> None:
+        if not model_path and not model_content:
+            raise ValueError("`model_path` or `model_content` must be specified")
+        if model_path and model_content:
+            raise ValueError("only one of `model_path` and `model_content` can be given")
+        if experimental_delegates:
+            raise ValueError("delegates are not supported: choose a backend instead")
+        if num_threads is not None and (not isinstance(num_threads, int) or num_threads < 1):
+            raise ValueError(f"num_threads: expected an int of at least 1, got {num_threads!r}")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend {backend!r} is unknown: expected {', '.join(BACKENDS)}")
+        try:
+            self._model = read(model_path or model_content or b"")
+            self._graph = self._model.graph
+        except EngineError as error:
+            raise ValueError(str(error)) from error
+        self._inputs, self._outputs = self._graph.inputs, self._graph.outputs
+        if experimental_preserve_all_tensors:
+            self._model = replace(self._model, keep_all=True)
+        self._backend = BACKENDS[backend]()
+        self._declared = _declared_shapes(self._model.data)
+        self._program: Program | None = None
+        self._arrays: dict[int, Array] = dict(self._graph.constants())
+
+    # ---------------------------------------------------------------- life
+
+    def allocate_tensors(self) -> None:
+        """Compiles the model for the present input shapes; inputs start as zeros. Raises RuntimeError."""
+        if self._program is not None:
+            return
+        try:
+            self._program = Program(self._backend.compile(self._model), self._backend.name)
+            self._graph = self._model.graph
+        except EngineError as error:
+            raise RuntimeError(str(error)) from error
+        for i in (*self._graph.inputs, *self._graph.outputs):
+            value = self._graph.values[i]
+            self._arrays[i] = np.zeros(value.shape, value.dtype.numpy)
+
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int] | Array, strict: bool = False) -> None:
+        """Another shape for an input, from the next `allocate_tensors` on; `strict` lets only open dimensions (-1) change.
+
+        Raises RuntimeError for a tensor that is no input, or a change that `strict` forbids.
+        """
+        if input_index not in self._inputs:
+            raise RuntimeError(f"tensor {input_index} is no input: expected one of {list(self._inputs)}")
+        shape, declared = tuple(int(size) for size in tensor_size), self._declared[input_index]
+        open_ = len(shape) == len(declared) and all(d in (-1, s) for d, s in zip(declared, shape, strict=True))
+        if strict and not open_:
+            name = self._graph.values[input_index].name
+            raise RuntimeError(f"input {name!r} is {list(declared)}, only its -1 may change; got {list(shape)}")
+        self._model = replace(self._model, input_shapes={**self._model.input_shapes, input_index: shape})
+        self._program = None
+        for i in (*self._inputs, *self._outputs):
+            self._arrays.pop(i, None)
+
+    def invoke(self) -> None:
+        """Runs the model once, without the GIL. Raises RuntimeError before `allocate_tensors`, or when the run fails."""
+        if self._program is None:
+            raise RuntimeError("invoke() before allocate_tensors()")
+        try:
+            outputs = self._program.run_checked([self._arrays[i] for i in self._inputs])
+        except EngineError as error:
+            raise RuntimeError(str(error)) from error
+        self._arrays.update(zip(self._graph.outputs, outputs, strict=True))
+
+    def reset_all_variables(self) -> None:
+        """The engine has no variable tensors: every run starts from its inputs alone."""
+
+    # ---------------------------------------------------------------- tensors
+
+    def set_tensor(self, tensor_index: int, value: Any) -> None:
+        """Copies `value` into an input. Raises ValueError for another shape or type, or a tensor that is no input."""
+        if tensor_index not in self._inputs:
+            raise ValueError(f"tensor {tensor_index} is no input: expected one of {list(self._inputs)}")
+        target, array = self._array(tensor_index), np.asarray(value)
+        name = self._graph.values[tensor_index].name
+        if array.dtype != target.dtype:
+            raise ValueError(f"input {tensor_index} ({name}): expected type {target.dtype}, got {array.dtype}")
+        if array.shape != target.shape:
+            raise ValueError(f"input {tensor_index} ({name}): expected shape {target.shape}, got {array.shape}")
+        target[...] = array
+
+    def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
+        """A copy of an input, output or constant. Raises ValueError for any other tensor."""
+        if subgraph_index:
+            raise ValueError(f"subgraph {subgraph_index} does not exist: the model has one")
+        return self._array(tensor_index).copy()
+
+    def tensor(self, tensor_index: int) -> Callable[[], Array]:
+        """A function that gives the array itself: writing to that of an input sets it, without a copy."""
+        self._array(tensor_index)
+        return lambda: self._array(tensor_index)
+
+    def get_input_details(self) -> list[Details]:
+        return [self._details(i) for i in self._inputs]
+
+    def get_output_details(self) -> list[Details]:
+        return [self._details(i) for i in self._outputs]
+
+    def get_tensor_details(self) -> list[Details]:
+        return [self._details(i) for i in range(len(self._graph.values))]
+
+    # ---------------------------------------------------------------- signatures
+
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
+        return {
+            key: {"inputs": list(s.inputs), "outputs": list(s.outputs)} for key, s in self._graph.signatures.items()
+        }
+
+    def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
+        """Raises ValueError for an unknown key, or for none where there is not exactly one signature."""
+        keys = list(self._graph.signatures)
+        if signature_key is None and len(keys) != 1:
+            raise ValueError(f"signature_key may be left out when there is one signature, this model has {len(keys)}")
+        key = keys[0] if signature_key is None else signature_key
+        if key not in keys:
+            raise ValueError(f"signature {key!r} is unknown: expected one of {keys}")
+        return SignatureRunner(self, key)
+
+    def _array(self, index: int) -> Array:
+        if index not in self._arrays:
+            why = "call allocate_tensors() first" if self._program is None else "only inputs, outputs and constants are kept"
+            raise ValueError(f"tensor {index} has no data: {why}")
+        return self._arrays[index]
+
+    def _details(self, index: int) -> Details:
+        value = self._graph.values[index]
+        shape = self._model.input_shapes.get(index, value.shape) if index in self._inputs else value.shape
+        q = value.quantization
+        return {
+            "name": value.name,
+            "index": index,
+            "shape": np.array(shape, np.int32),
+            "shape_signature": np.array(self._declared[index], np.int32),
+            "dtype": value.dtype.numpy.type,
+            "quantization": (q.scale[0], q.zero_point[0]) if q is not None and len(q.scale) == 1 else (0.0, 0),
+            "quantization_parameters": {
+                "scales": np.array(q.scale if q is not None else (), np.float32),
+                "zero_points": np.array(q.zero_point if q is not None else (), np.int32),
+                "quantized_dimension": q.axis if q is not None else 0,
+            },
+            "sparsity_parameters": {},
+        }
+
+
+class SignatureRunner:
+    """One signature as a function: arrays by argument name in, arrays by result name out."""
+
+    def __init__(self, interpreter: Interpreter, key: str) -> None:
+        self._interpreter, self._signature = interpreter, interpreter._graph.signatures[key]
+
+    def __call__(self, **arguments: Any) -> dict[str, Array]:
+        """Runs the model on inputs of any shape that it takes. Raises ValueError for a missing or unknown argument."""
+        wanted = self._signature.inputs
+        if wrong := sorted(wanted.keys() ^ arguments.keys()):
+            raise ValueError(f"argument {wrong[0]!r}: expected {sorted(wanted)}, got {sorted(arguments)}")
+        for name, value in arguments.items():
+            shape = np.shape(value)
+            if shape != tuple(self._interpreter._details(wanted[name])["shape"]):
+                self._interpreter.resize_tensor_input(wanted[name], shape)
+        self._interpreter.allocate_tensors()
+        for name, value in arguments.items():
+            self._interpreter.set_tensor(wanted[name], value)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._signature.outputs.items()}
+
+    def get_input_details(self) -> dict[str, Details]:
+        return self._described(self._signature.inputs)
+
+    def get_output_details(self) -> dict[str, Details]:
+        return self._described(self._signature.outputs)
+
+    def _described(self, ends: Mapping[str, int]) -> dict[str, Details]:
+        return {name: self._interpreter._details(index) for name, index in ends.items()}
+
+
+def _declared_shapes(data: bytes) -> list[Shape]:
+    """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that were imported."""
+    subgraph = schema.Model.GetRootAs(data).Subgraphs(0)
+    tensors = [subgraph.Tensors(i) for i in range(subgraph.TensorsLength())]
+    return [
+        tuple(int(t.ShapeSignature(d)) for d in range(t.ShapeSignatureLength()))
+        or tuple(int(t.Shape(d)) for d in range(t.ShapeLength()))
+        for t in tensors
+    ]
