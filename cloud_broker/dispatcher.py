@@ -156,7 +156,7 @@ class Dispatcher:
     # --- from people ---
 
     def start_rollout(self, release: Release, policy: Policy | None = None) -> Rollout:
-        """Spread `release`, as its spec's [deploy] says or as told. Raises Refused, PolicyError, StoreError."""
+        """Spread `release`, as told or as its spec says. Raises Refused, PolicyError, StoreError."""
         if policy is None:
             deploy = tomli.loads(self._registry.spec(release).decode()).get("deploy", {})
             policy = rollout_spec.from_deploy(deploy, release.manifest.spec)
