@@ -199,7 +199,7 @@ class _Compiler:
         if run is None:
             self.refuse(node)
         left, right = self.node(node.left), self.node(node.right)
-        return lambda get: np.asarray(run(_number(left(get)), _number(right(get))))
+        return lambda get: np.asarray(run(left(get), right(get)))
 
     def unary(self, node: ast.UnaryOp) -> Evaluate:
         run = _UNARY.get(type(node.op))
@@ -355,14 +355,25 @@ def _is_in(x: Array, values: list[Array], negate: bool) -> Array:
     return ~found if negate else found
 
 
+def _of_numbers(run: np.ufunc) -> Callable[[Array, Array], Any]:
+    return lambda a, b: run(_number(a), _number(b))
+
+
+def _add(a: Array, b: Array) -> Array:
+    """Numbers are added, texts are joined."""
+    if a.dtype == b.dtype == np.object_ and all(isinstance(value, str) for x in (a, b) for value in x.flat):
+        return _each(operator.add, object, a, b)
+    return np.asarray(np.add(_number(a), _number(b)))
+
+
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
-    ast.FloorDiv: np.floor_divide,
-    ast.Mod: np.remainder,
-    ast.Pow: np.power,
+    ast.Add: _add,
+    ast.Sub: _of_numbers(np.subtract),
+    ast.Mult: _of_numbers(np.multiply),
+    ast.Div: _of_numbers(np.divide),
+    ast.FloorDiv: _of_numbers(np.floor_divide),
+    ast.Mod: _of_numbers(np.remainder),
+    ast.Pow: _of_numbers(np.power),
 }
 _UNARY: dict[type[ast.unaryop], Callable[[Array], Any]] = {
     ast.USub: lambda x: -_number(x),

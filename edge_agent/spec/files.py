@@ -80,11 +80,14 @@ def check_files(
         files.model(spec)
     if spec.script:
         files.script(spec.script.file, spec.script.entry)
-    for source, section in spec.sources.items():
-        if isinstance(section, FileSource):
-            files.records(("sources", source, "path"), section.path, section.format)
+    for key, source in spec.sources.items():
+        if isinstance(source, FileSource):
+            files.records(("sources", key, "path"), source.path, source.format)
     for i, test in enumerate(spec.test):
-        files.records(("test", i, "replay"), test.replay, "csv" if test.replay.endswith(".csv") else "jsonl")
+        section = spec.sources.get(test.source or next(iter(spec.sources), ""))
+        by_name = "csv" if test.replay.endswith(".csv") else "jsonl"
+        format = section.format if isinstance(section, FileSource) else by_name
+        files.records(("test", i, "replay"), test.replay, format)
     return located(files.findings, name, files.spans)
 
 
