@@ -17,6 +17,7 @@ import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
 from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Step
+from runtime.backends.fuse import Depthwise, IndirectGemm, Table, fuse
 from runtime.errors import UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
 from runtime.memory import Block, aligned, plan
@@ -46,7 +47,7 @@ class CpuBackend:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        return self.lower(model.atoms)
+        return self.lower(fuse(model.atoms))
 
     def lower(self, graph: Graph) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
@@ -125,7 +126,7 @@ class Emitter:
     def root(self, index: int) -> int:
         return self._same.get(index, index)
 
-    def zero(self, node: Node, view: View, sizes: Shape) -> None:
+    def zero(self, node: Node, sizes: Shape) -> None:
         """Clears an output of which the node writes only a part."""
         out = self.values[node.outputs[0]]
         if math.prod(sizes) < out.elements:
@@ -262,54 +263,70 @@ def _region(region: Any) -> Fields:
     }
 
 
-def _gemm(low: Emitter, node: Node, atom: Gemm) -> None:
-    a, b = low.values[node.inputs[0]], low.values[node.inputs[1]]
+def _indirect(low: Emitter, node: Node, fused: IndirectGemm) -> None:
+    _gemm(low, node, fused.gemm, fused.table)
+
+
+def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> None:
+    (a, b), out = (low.values[i] for i in node.inputs[:2]), low.values[node.outputs[0]]
     bias = node.inputs[2] if len(node.inputs) > 2 else ABSENT
     real = a.dtype is DType.F32
     row = low.kernel(node, "GEMM", "F32" if real else "Q8" if a.dtype.size == b.dtype.size == 1 else a.dtype.name)
-    low.zero(node, atom.c, (atom.batch, atom.m, atom.n))
+    low.zero(node, (atom.batch, atom.m, atom.n))
     depth, panels = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr)
-    fixed = _gemm_fields(low, node, atom)
     size = atom.batch * panels * row.nr * (4 + depth * (4 if real else 2))
-    constant = b.data is not None and (bias == ABSENT or low.values[bias].data is not None)
+    fixed = {
+        **{"batch": atom.batch, "m": atom.m, "n": atom.n, "k": atom.k, "a_zero": atom.a_zero, "b_zero": atom.b_zero},
+        **{"a_view": _matrix(atom.a), "b_view": _matrix(atom.b), "c_view": _matrix(atom.c)},
+        **{"a_dtype": _dtype(a.dtype), "b_dtype": _dtype(b.dtype), "c_dtype": _dtype(out.dtype), "taps": 1},
+    }
+    bias_data = None if bias == ABSENT else low.values[bias].data
+    constant = b.data is not None and (bias == ABSENT or bias_data is not None)
     if constant:
-        packed = low.constant(_packed(row, fixed, b.data, None if bias == ABSENT else low.values[bias].data, size))
+        assert b.data is not None
+        packed = low.constant(_packed(row, fixed, b.data, bias_data, size))
     else:
         packed = low.buffer(size)
     scratch = low.buffer(row.mr * depth * (4 if real else 2))
+    pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
         operands = {"a": at(node.inputs[0]), "c": at(node.outputs[0]), "packed": at(packed), "scratch": at(scratch)}
-        absent = {"b": at(ABSENT), "bias": at(ABSENT), "pad": at(ABSENT)}
-        run_time = {} if constant else {"b": at(node.inputs[1]), "bias": at(bias), "pack_now": 1}
-        return {**fixed, **absent, **operands, **run_time, **_epilogue(atom, keep)}
+        absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
+        late = {"b": at(absent[0]), "bias": at(absent[1]), "pad": at(pad), "pack_now": not constant}
+        through = {} if table is None else {"rows": _numbers(table.rows, keep), "taps": table.rows.shape[1]}
+        return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, "c", keep)}
 
-    reads = [node.inputs[0], packed] if constant else [*node.inputs]
+    reads = [node.inputs[0], packed, pad] if constant else [*node.inputs, pad]
     low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, packed])
 
 
-def _gemm_fields(low: Emitter, node: Node, atom: Gemm) -> Fields:
-    """Everything that is known before the memory plan."""
-    a, b, c = (low.values[i].dtype for i in (*node.inputs[:2], node.outputs[0]))
-    sizes = {"batch": atom.batch, "m": atom.m, "n": atom.n, "k": atom.k, "taps": 1}
-    views = {"a_view": _matrix(atom.a), "b_view": _matrix(atom.b), "c_view": _matrix(atom.c)}
-    types = {"a_dtype": _dtype(a), "b_dtype": _dtype(b), "c_dtype": _dtype(c)}
-    return {**sizes, **views, **types, "a_zero": atom.a_zero, "b_zero": atom.b_zero}
-
-
-def _epilogue(atom: Gemm, keep: list[Any]) -> Fields:
-    last = atom.epilogue
+def _epilogue(last: Clamp | Requantize | None, n: int, prefix: str, keep: list[Any]) -> Fields:
+    """The fields of an epilogue over n columns, in a struct that calls its output `prefix`."""
     if isinstance(last, Requantize):
-        multiplier, shift = (np.resize(np.array(x, np.int32), atom.n) for x in (last.multiplier, last.shift))
-        return {
-            "multiplier": _numbers(multiplier, keep),
-            "shift": _numbers(shift, keep),
-            "c_zero": last.zero_point,
-            "c_low": last.low,
-            "c_high": last.high,
-        }
-    bounds = last or Clamp()
-    return {"low": bounds.low, "high": bounds.high}
+        multiplier, shift = (np.resize(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
+        bounds = {f"{prefix}_zero": last.zero_point, f"{prefix}_low": last.low, f"{prefix}_high": last.high}
+        return {"multiplier": _numbers(multiplier, keep), "shift": _numbers(shift, keep), **bounds}
+    clamp = last or Clamp()
+    return {"low": clamp.low, "high": clamp.high}
+
+
+def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
+    value = low.values[node.inputs[0]]
+    row = low.kernel(node, "DEPTHWISE", "F32" if value.dtype is DType.F32 else "Q8")
+    weights, bias = low.constant(fused.weights), low.constant(fused.bias)
+    table = fused.table
+    pad = low.constant(np.full(table.chunk, table.fill, value.dtype.numpy))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        operands = {"in": at(node.inputs[0]), "out": at(node.outputs[0])}
+        constants = {"weights": at(weights), "bias": at(bias), "pad": at(pad)}
+        (m, taps), rows = table.rows.shape, _numbers(table.rows, keep)
+        sizes = {"m": m, "taps": taps, "channels": table.chunk, "rows": rows}
+        types = {"dtype": _dtype(value.dtype), "in_zero": fused.in_zero}
+        return {**operands, **constants, **sizes, **types, **_epilogue(fused.epilogue, table.chunk, "out", keep)}
+
+    low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
 
 
 def _packed(row: ckernels.Row, fields: Fields, b: Array, bias: Array | None, size: int) -> Array:
@@ -324,7 +341,7 @@ def _packed(row: ckernels.Row, fields: Fields, b: Array, bias: Array | None, siz
 def _map(low: Emitter, node: Node, atom: Map) -> None:
     out = low.values[node.outputs[0]]
     row = low.kernel(node, "MAP", atom.compute.upper())
-    low.zero(node, atom.output, atom.sizes)
+    low.zero(node, atom.sizes)
     sizes, (output, *views) = collapse(atom.sizes, atom.output, *atom.views)
     program = [_instruction(step, atom.compute) for step in atom.program]
     if _deepest(atom) > lib.ck_map_stack():
@@ -461,5 +478,7 @@ _EMITTERS: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
     Scatter: _scatter,
     Sort: _sort,
     Rng: _rng,
+    IndirectGemm: _indirect,
+    Depthwise: _depthwise,
 }
 _PRIMITIVES = ckernels.primitives()

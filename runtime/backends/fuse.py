@@ -1,0 +1,222 @@
+"""Rewrites of atoms to the fused kernels of the cpu backend: convolutions without an im2col buffer.
+
+The decomposition stays the definition; a rewrite applies where the atoms have exactly the form that the kernel computes.
+
+    RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
+    RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
+
+Both replace the gathered patches by a table that says where each chunk of them stands in the input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from runtime.atoms import Clamp, Gemm, Map, Raster, Requantize, View
+from runtime.graph import Array, Graph, Node
+from runtime.strides import collapse, is_dense
+
+LEAST_CHUNK = 3
+"""Elements that an entry must stand for: for less, copying the patches first is as good."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """`rows[m, t]` (int32): the element of the input where chunk t of row m starts, -1 where the chunk is all `fill`."""
+
+    rows: Array
+    chunk: int
+    fill: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndirectGemm:
+    """`gemm`, whose A is read through `table` from the first input."""
+
+    gemm: Gemm
+    table: Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Depthwise:
+    """out[m, c] = epilogue(sum_t (in[rows[m, t] + c] - in_zero) * weights[t, c] + bias[c]); no zero point in weights."""
+
+    table: Table
+    weights: Array
+    bias: Array
+    in_zero: int
+    epilogue: Clamp | Requantize
+
+
+def fuse(graph: Graph) -> Graph:
+    """The same function with its convolutions fused where possible, and without what that leaves unread."""
+    finder, nodes, done = _Finder(graph), list[Node](), set[int]()
+    for node in graph.nodes:
+        if done.isdisjoint(node.outputs):
+            nodes.append(finder.fused(node))
+            done |= set(nodes[-1].outputs)
+    return graph.with_nodes(tuple(live(nodes, graph.outputs)))
+
+
+def live(nodes: list[Node], outputs: Iterable[int]) -> list[Node]:
+    """The nodes that the outputs depend on, in order."""
+    needed, kept = set(outputs), list[Node]()
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed |= set(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
+class _Finder:
+    """Finds the patterns around one node."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.values = graph, graph.values
+        self.makers = {i: node for node in graph.nodes for i in node.outputs}
+        self.readers: dict[int, list[Node]] = {}
+        for node in graph.nodes:
+            for i in set(node.inputs):
+                self.readers.setdefault(i, []).append(node)
+
+    def fused(self, node: Node) -> Node:
+        if not isinstance(node.attrs, Gemm):
+            return node
+        return self.depthwise(node, node.attrs) or self.indirect(node, node.attrs) or node
+
+    def indirect(self, node: Node, gemm: Gemm) -> Node | None:
+        if gemm.batch != 1 or (gemm.a.offset, *gemm.a.strides[1:]) != (0, gemm.k, 1):
+            return None
+        found = self.table(node.inputs[0], gemm.m, gemm.k)
+        if found is None or found[1].chunk < LEAST_CHUNK:
+            return None
+        attrs = IndirectGemm(gemm, joined(found[1]))
+        return replace(node, op="INDIRECT_GEMM", inputs=(found[0], *node.inputs[1:]), attrs=attrs)
+
+    def depthwise(self, node: Node, gemm: Gemm) -> Node | None:
+        channels, weights = gemm.batch, self.values[node.inputs[1]].data
+        views = View(0, (1, gemm.k * channels, channels)), View(0, (1, channels, 1)), View(0, (1, channels, 1))
+        if channels == 1 or gemm.n != 1 or (gemm.a, gemm.b, gemm.c) != views or len(node.inputs) != 2:
+            return None
+        found = self.table(node.inputs[0], gemm.m, gemm.k * channels, channels)
+        readers = self.readers.get(node.outputs[0], [])
+        if found is None or weights is None or len(readers) != 1 or node.outputs[0] in self.graph.outputs:
+            return None
+        last = self.epilogue(readers[0], gemm.m, channels)
+        if last is None:
+            return None
+        kind = np.float32 if weights.dtype == np.float32 else np.int32
+        taps = weights.reshape(gemm.k, channels).astype(kind) - kind(gemm.b_zero)
+        attrs = Depthwise(found[1], taps, last[0].astype(kind), gemm.a_zero, last[1])
+        return replace(node, op="DEPTHWISE", inputs=(found[0],), outputs=readers[0].outputs, attrs=attrs)
+
+    # ---------------------------------------------------------------- RASTER -> table
+
+    def table(self, index: int, m: int, k: int, chunk: int | None = None) -> tuple[int, Table] | None:
+        """(value that the patches come from, table) for a gathered matrix (m, k), in chunks of `chunk` or the largest."""
+        outer = self.single_copy(index)
+        if outer is None or self.values[index].elements != m * k:
+            return None
+        base, patches = outer
+        grain, fill, pad = math.gcd(granularity(patches), k), patches.fill, None
+        if (inner := self.single_copy(base)) is not None and (fill is None or fill == inner[1].fill):
+            pad, fill = inner[1], inner[1].fill
+            grain = math.gcd(grain, granularity(pad), self.values[base].elements)
+        grain = math.gcd(grain, chunk or grain)
+        if chunk not in (None, grain):
+            return None
+        rows = sources(patches, m * k, grain)
+        if pad is not None and inner is not None:
+            rows = np.where(rows < 0, -1, sources(pad, self.values[base].elements, grain)[rows])
+            base = inner[0]
+        starts = np.where(rows < 0, -1, rows * grain).astype(np.int32).reshape(m, k // grain)
+        return base, Table(starts, grain, fill or 0)
+
+    def single_copy(self, index: int) -> tuple[int, Raster] | None:
+        """(input, atom) where a value is made by copying from one other value."""
+        node = self.makers.get(index)
+        if node is None or not isinstance(node.attrs, Raster) or node.attrs.mode != "copy" or len(node.inputs) != 1:
+            return None
+        return node.inputs[0], node.attrs
+
+    # ---------------------------------------------------------------- MAP -> epilogue
+
+    def epilogue(self, node: Node, m: int, channels: int) -> tuple[Array, Clamp | Requantize] | None:
+        """(bias, epilogue) where a MAP does to sums (m, channels) what a kernel's epilogue does."""
+        atom = node.attrs
+        if not isinstance(atom, Map) or not is_dense(atom.views[0], atom.sizes) or not is_dense(atom.output, atom.sizes):
+            return None
+        names = tuple(step.name for step in atom.program)
+        biased = names[:3] == ("load", "load", "add")
+        loads = [step.args[0] for step in atom.program if step.name == "load"]
+        rows = [self.per_channel(node.inputs[i], atom, i, m, channels) for i in range(1, len(node.inputs))]
+        if loads != list(range(len(node.inputs))) or math.prod(atom.sizes) != m * channels:
+            return None
+        operands = [row for row in rows if row is not None]
+        if len(operands) != len(rows):
+            return None
+        bias = operands.pop(0) if biased else np.zeros(channels, np.int32)
+        rest = names[3 if biased else 1 :]
+        if atom.compute == "f32" and rest in ((), ("clamp",)):
+            return bias, Clamp(*(map(float, atom.program[-1].args if rest else ())))
+        if atom.compute == "i32" and rest == ("load", "load", "mulq_by", "const", "add", "clamp"):
+            low, high = map(int, atom.program[-1].args)
+            zero = int(atom.program[-3].args[0])
+            multiplier, shift = (tuple(map(int, row)) for row in operands)
+            return bias, Requantize(multiplier, shift, zero, low, high)
+        return None
+
+    def per_channel(self, index: int, atom: Map, operand: int, m: int, channels: int) -> Array | None:
+        """What a constant operand gives for each channel; None where that depends on the row."""
+        data, view = self.values[index].data, atom.views[operand]
+        if data is None:
+            return None
+        flat = data.reshape(-1)[view.offset :]
+        strides = [stride * data.itemsize for stride in view.strides]
+        whole = np.lib.stride_tricks.as_strided(flat, atom.sizes, strides, writeable=False).reshape(m, channels)
+        return whole[0].copy() if (whole == whole[0]).all() else None
+
+
+# -------------------------------------------------------------------- address arithmetic
+
+
+def granularity(atom: Raster) -> int:
+    """The largest g such that every region moves whole, aligned groups of g contiguous elements."""
+    grain = 0
+    for region in atom.regions:
+        sizes, views = collapse(region.sizes, region.source, region.destination)
+        if any(view.strides[-1] != 1 for view in views):
+            return 1
+        steps = [step for view in views for step in (view.offset, *view.strides[:-1])]
+        grain = math.gcd(grain, sizes[-1], *steps)
+    return grain or 1
+
+
+def sources(atom: Raster, elements: int, grain: int) -> Array:
+    """Of each group of `grain` elements of the output: the number of the group in the input, -1 where it is filled."""
+    out = np.full(elements // grain, -1, np.int64)
+    for region in atom.regions:
+        sizes, views = collapse(region.sizes, region.source, region.destination)
+        groups = (*sizes[:-1], sizes[-1] // grain)
+        source, destination = (_addresses(view, groups, grain) for view in views)
+        out[destination] = source
+    return out
+
+
+def _addresses(view: View, groups: tuple[int, ...], grain: int) -> Array:
+    at = np.array(view.offset // grain, np.int64)
+    for size, stride in zip(groups[:-1], view.strides[:-1], strict=True):
+        at = at[..., None] + np.arange(size) * (stride // grain)
+    return at[..., None] + np.arange(groups[-1])
+
+
+def joined(table: Table) -> Table:
+    """The same table with fewer entries, where neighbouring chunks follow each other in every row."""
+    rows, taps = table.rows, table.rows.shape[1]
+    follow = ((rows[:, 1:] - rows[:, :-1] == table.chunk) & (rows[:, :-1] >= 0)).all(axis=0)
+    step = math.gcd(taps, *(np.flatnonzero(~follow) + 1).tolist())
+    return Table(np.ascontiguousarray(rows[:, ::step]), table.chunk * step, table.fill)
