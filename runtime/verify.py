@@ -35,10 +35,9 @@ from runtime.shapes import RULES, Operands
 from runtime.strides import extent
 
 Level = Literal["GRAPH", "ATOMIC"]
-ATOM_NAMES = {atom.NAME: atom for atom in ATOMS}
 LEGAL: dict[Level, frozenset[str]] = {
     "GRAPH": frozenset(OPERATORS),
-    "ATOMIC": frozenset(ATOM_NAMES) | frozenset(OPERATORS),  # a backend may keep an operator whole
+    "ATOMIC": frozenset(OPERATORS) | {atom.NAME for atom in ATOMS},  # a backend may keep an operator whole
 }
 MAX_STACK = 32
 """Scalars that a MAP program may hold at once; kernels keep that many."""
@@ -58,7 +57,8 @@ def check(graph: Graph, level: Level) -> None:
             _require(stored == (value.shape, value.dtype.numpy), f"value {value.name!r}", f"holds {stored}")
     for position, node in enumerate(graph.nodes):
         where = f"node {position} {node.op} from {node.source or 'nowhere'}"
-        _require(node.op in LEGAL[level], where, f"is not an operator of level {level}")
+        legal = node.op in LEGAL[level] and (level == "ATOMIC" or not isinstance(node.attrs, ATOMS))
+        _require(legal, where, f"is not an operator of level {level}")
         for i in (*node.inputs, *node.outputs):
             _require(i == ABSENT or 0 <= i < len(graph.values), where, f"value {i} does not exist")
         missing = [i for i in node.inputs if i != ABSENT and i not in ready]
@@ -77,14 +77,13 @@ def _require(condition: bool, where: str, what: str) -> None:
 
 
 def _check_node(graph: Graph, node: Node, where: str) -> None:
-    if node.op in ATOM_NAMES:
-        _require(
-            type(node.attrs) is ATOM_NAMES[node.op], where, f"has attributes {type(node.attrs).__name__}"
-        )
+    if isinstance(node.attrs, ATOMS):
+        _require(node.op == node.attrs.NAME, where, f"has attributes of {node.attrs.NAME}")
         _require(ABSENT not in node.inputs, where, "an atom has no optional inputs")
         values = [graph.values[i] for i in node.inputs], [graph.values[i] for i in node.outputs]
         _CHECKS[type(node.attrs)](_Atom(where, *values), node.attrs)
         return
+    _require(node.op in OPERATORS, where, "is an atom without its attributes")
     _require(isinstance(node.attrs, Mapping), where, f"has attributes {type(node.attrs).__name__}")
     operands = tuple(None if i == ABSENT else graph.values[i] for i in node.inputs)
     declared = [graph.values[i].shape for i in node.outputs]
