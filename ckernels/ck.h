@@ -80,8 +80,8 @@ typedef struct {
     int32_t a_zero, b_zero;
     float low, high;             /* the float epilogue: clamp */
     int32_t c_dtype;             /* CK_Q8 kernels: CK_I8 / CK_U8, or CK_I32 for bare accumulators */
-    const int32_t *multiplier;   /* the integer epilogue, n of each: fixed point Q31 multiplier and power of two */
-    const int32_t *shift;
+    const int32_t *multiplier;   /* the integer epilogue, n rounded up to nr of each: Q31 multipliers (not negative) */
+    const int32_t *shift;        /* and powers of two */
     int32_t c_zero, c_low, c_high;
 } ck_gemm;
 

@@ -54,14 +54,11 @@ ck_status REAL_NAME(const void *params, char *const *bases) {
     return CK_OK;
 }
 
-static inline void store(const ck_depthwise *p, const int32_t *sums, uint8_t *out, int64_t c, int64_t n) {
+static inline __attribute__((always_inline)) void store(const ck_depthwise *p, const int32_t *sums, uint8_t *out,
+                                                        int64_t c, const int n) {
     int32_t values[BLOCK * VL];
-    for (int64_t j = 0; j < n; j++) {
-        int32_t x = ck_requantise(sums[j], p->multiplier[c + j], p->shift[c + j]) + p->out_zero;
-        x = x < p->out_low ? p->out_low : x;
-        values[j] = x > p->out_high ? p->out_high : x;
-    }
-    for (int64_t j = 0; j < n; j++) out[c + j] = (uint8_t)values[j];
+    ck_epilogue(sums, p->multiplier + c, p->shift + c, p->out_zero, p->out_low, p->out_high, values, n);
+    for (int j = 0; j < n; j++) out[c + j] = (uint8_t)values[j];
 }
 
 static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthwise *p, const int is_signed,
@@ -84,7 +81,7 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
             }
         }
         memcpy(sums, acc, (size_t)wide * sizeof *sums);
-        store(p, sums, out, c, wide);
+        store(p, sums, out, c, vectors * VL);
     }
     return c;
 }

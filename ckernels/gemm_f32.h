@@ -18,10 +18,15 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < VECTORS; j++) acc[i][j] = ((const vec *)panel)[j];
     for (int64_t k = 0; k < p->k; k++) {
+        vec b[VECTORS];
         panel += NR;
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < VECTORS; j++) acc[i][j] += a[i][k] * ((const vec *)panel)[j];
+        for (int j = 0; j < VECTORS; j++) b[j] = ((const vec *)panel)[j];
+        for (int i = 0; i < rows; i++) {
+            const vec x = a[i][k] - (vec){0};
+            for (int j = 0; j < VECTORS; j++) acc[i][j] += x * b[j];
+        }
     }
+    __asm__ volatile("" ::: "memory");                     /* or the bounds would take registers from the loop */
     const float low = p->low, high = p->high;
     const int64_t step_m = p->c_view.strides[1], step_n = p->c_view.strides[2];
     for (int i = 0; i < rows; i++) {

@@ -18,14 +18,12 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
         for (int64_t j = 0; j < n; j++) ((int32_t *)c)[at + j * step] = acc[j];
         return;
     }
-    const int32_t *multiplier = p->multiplier + n0, *shift = p->shift + n0;
     int32_t out[NR];
-    for (int64_t j = 0; j < n; j++) {
-        int32_t value = ck_requantise(acc[j], multiplier[j], shift[j]) + p->c_zero;
-        value = value < p->c_low ? p->c_low : value;
-        out[j] = value > p->c_high ? p->c_high : value;
-    }
-    for (int64_t j = 0; j < n; j++) ((uint8_t *)c)[at + j * step] = (uint8_t)out[j];
+    ck_epilogue(acc, p->multiplier + n0, p->shift + n0, p->c_zero, p->c_low, p->c_high, out, NR);
+    if (n == NR && step == 1)
+        for (int j = 0; j < NR; j++) ((uint8_t *)c)[at + j] = (uint8_t)out[j];
+    else
+        for (int64_t j = 0; j < n; j++) ((uint8_t *)c)[at + j * step] = (uint8_t)out[j];
 }
 
 static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a, int64_t depth,

@@ -23,4 +23,21 @@ static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift
     int32_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
     return ck_shift_right(ck_high_product((int32_t)((uint32_t)x << left), multiplier), right);
 }
+
+/* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point, clamp.
+ * Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it. */
+static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *restrict sums,
+                                                              const int32_t *restrict multiplier,
+                                                              const int32_t *restrict shift, int32_t zero, int32_t low,
+                                                              int32_t high, int32_t *restrict out, const int n) {
+    for (int j = 0; j < n; j++) {
+        const int32_t left = shift[j] > 0 ? shift[j] : 0, right = shift[j] < 0 ? -shift[j] : 0;
+        const int64_t product = (int64_t)(int32_t)((uint32_t)sums[j] << left) * multiplier[j];
+        const int32_t scaled = (int32_t)((uint64_t)(product + (1 << 30)) >> 31);
+        const int32_t mask = (int32_t)((1u << right) - 1u);
+        int32_t x = (scaled >> right) + ((scaled & mask) > (mask >> 1) + (scaled < 0)) + zero;
+        x = x < low ? low : x;
+        out[j] = x > high ? high : x;
+    }
+}
 #endif

@@ -295,16 +295,18 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
         late = {"b": at(absent[0]), "bias": at(absent[1]), "pad": at(pad), "pack_now": not constant}
         through = {} if table is None else {"rows": _numbers(table.rows, keep), "taps": table.rows.shape[1]}
-        return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, "c", keep)}
+        return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, row.nr, "c", keep)}
 
     reads = [node.inputs[0], packed, pad] if constant else [*node.inputs, pad]
     low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, packed])
 
 
-def _epilogue(last: Clamp | Requantize | None, n: int, prefix: str, keep: list[Any]) -> Fields:
-    """The fields of an epilogue over n columns, in a struct that calls its output `prefix`."""
+def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
+    """The fields of an epilogue over n columns, read in groups, in a struct that calls its output `prefix`."""
     if isinstance(last, Requantize):
-        multiplier, shift = (np.resize(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
+        tail = (0, -n % group)
+        pairs = (np.broadcast_to(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
+        multiplier, shift = (np.pad(x, tail) for x in pairs)
         bounds = {f"{prefix}_zero": last.zero_point, f"{prefix}_low": last.low, f"{prefix}_high": last.high}
         return {"multiplier": _numbers(multiplier, keep), "shift": _numbers(shift, keep), **bounds}
     clamp = last or Clamp()
@@ -324,7 +326,7 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
         (m, taps), rows = table.rows.shape, _numbers(table.rows, keep)
         sizes = {"m": m, "taps": taps, "channels": table.chunk, "rows": rows}
         types = {"dtype": _dtype(value.dtype), "in_zero": fused.in_zero}
-        return {**operands, **constants, **sizes, **types, **_epilogue(fused.epilogue, table.chunk, "out", keep)}
+        return {**operands, **constants, **sizes, **types, **_epilogue(fused.epilogue, table.chunk, 1, "out", keep)}
 
     low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
 
