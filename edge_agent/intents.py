@@ -72,6 +72,13 @@ def save(disk: Disk, path: Path, value: BaseModel) -> None:
     disk.sync_folder(path.parent)
 
 
+def replace(path: Path, value: BaseModel) -> None:
+    """As `save`, for what need not survive a power cut: spares the disk. Raises OSError."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_bytes(value.model_dump_json(by_alias=True).encode())
+    temporary.rename(path)
+
+
 def load(path: Path, kind: type[M]) -> M | None:
     """What `save` left, or None when nothing was ever saved. Raises ValueError naming the file and what is
     wrong in it.

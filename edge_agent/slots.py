@@ -18,9 +18,9 @@ import threading
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cloud_broker.wire import digest as digests
 from cloud_broker.wire.digest import Digest
@@ -94,7 +94,7 @@ class Dropped(Frozen):
 class Slots(Frozen):
     """The pointer file."""
 
-    schema_: Literal[1] = 1
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     current: Slot | None = None
     previous: Slot | None = None
     trial: Trial | None = None
@@ -233,6 +233,7 @@ class Store:
                 trial=None,
                 released=Released(id=good.id, version=good.version),
             )
+            self._disk.remove(self.incoming)
             self.collect()
 
     def adopt(self, slot: Slot, file: str) -> None:
@@ -251,11 +252,13 @@ class Store:
         """End the trial, remember why; `current` was never touched."""
         with self._lock:
             self._note(trial=None, refused=self._with(outcome))
+            self._disk.remove(self.incoming)
             self.discard(outcome.release)
 
     def refuse(self, outcome: Outcome) -> None:
         """Remember the answer to a release that never ran here."""
         with self._lock:
+            self._disk.remove(self.incoming)
             self.discard(outcome.release)
             if self._with(outcome) != self._slots.refused:
                 self._note(refused=self._with(outcome))
@@ -291,17 +294,11 @@ class Store:
                     f"the agent stopped {TRIES} times while version {slots.trial.slot.version} was on trial"
                 )
                 self._note(trial=None, refused=self._with(ended(slots.trial, Reason.CRASHED, detail)))
-            self._collect_versions()
+            self.collect()
             return found
 
     def collect(self) -> None:
-        """Free what nothing points at: versions, drafts, downloads. (`recover` keeps downloads: they
-        resume.)
-        """
-        self._collect_versions()
-        self._disk.remove(self.incoming)
-
-    def _collect_versions(self) -> None:
+        """Free the versions and drafts that nothing points at."""
         kept = {slot.id for slot in self._kept()}
         for slot in self._slots.pending:
             kept |= {slot.id, f"{slot.id}.new"}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cloud_broker.wire.messages import Record, TaskEvidence
 from edge_agent import health
@@ -35,6 +37,8 @@ class View:
     version: str = ""
     trial_left: float | None = None
     """Seconds of probation left, while on trial."""
+    starting: bool = False
+    """A version is on its way up."""
     deadline: float = 0.0
     """Longest time one item may take."""
     problem: str = ""
@@ -50,6 +54,8 @@ class Status:
 def _stopped(view: View) -> Status | None:
     if view.life.phase is not Phase.STOPPED:
         return None
+    if view.starting:
+        return Status("starting")
     return Status("bad-spec", view.problem) if view.problem else Status("stopped", view.life.cause)
 
 
@@ -151,7 +157,7 @@ class TaskPicture(Record):
 class Picture(Record):
     """What one agent knows of itself."""
 
-    schema_: Literal[1] = 1
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     board: str
     pid: int
     session: int

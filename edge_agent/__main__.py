@@ -1,0 +1,131 @@
+"""`python -m edge_agent`: the agent as a process, and the one place where its parts are tied together."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from cloud_broker.wire.link import Link
+from cloud_broker.wire.messages import Reason, RoundOpen
+from edge_agent import config, spec, topology
+from edge_agent.agent import Agent, AgentError
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.config import BoardConfig, ConfigError
+from edge_agent.model_step import Program
+from edge_agent.releases import Refusal, Tools
+from edge_agent.replay import run_tests
+from edge_agent.spec import Spec, SpecError
+from edge_agent.task import Task
+
+BAD_MODEL = frozenset({"E062", "E065"})
+"""Problems of a spec that are its model's."""
+BAD_CONFIG = 78
+"""Exit code, EX_CONFIG of sysexits.h."""
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    on_round: Callable[[BoardConfig, RoundOpen], None] | None = None,
+) -> int:
+    """Run an agent until SIGTERM or SIGINT; the exit code. `on_round` trains, on a thread of its own."""
+    logging.basicConfig(
+        stream=sys.stdout,
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03d %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    try:
+        board = _configuration(argv)
+        train = (lambda invitation: on_round(board, invitation)) if on_round else None
+        agent = Agent(board, tools, clock=SystemClock(), rng=Random(), on_round=train)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD_CONFIG
+    except AgentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    agent.run()
+    return 0
+
+
+def tools(board: BoardConfig, task: str, link: Link | None, clock: Clock) -> Tools:
+    """What versions of a task are checked, tested and built with on this board."""
+
+    def build(parsed: Spec, folder: Path) -> Task:
+        own = board.state.resolve() / "tasks" / task / "data"
+        own.mkdir(parents=True, exist_ok=True)
+        context = topology.Context(board.board, board.state.resolve(), own, link, clock, open_model)
+        return topology.build(parsed, folder, context)
+
+    return Tools(check, load, test, build)
+
+
+def check(path: Path, name: str) -> Spec:
+    """The spec in a file, everything it names included. Raises Refusal with every problem in it."""
+    report = spec.check(path, name=name, open_model=open_model_bytes)
+    if report.spec is None or not report.ok:
+        model = all(problem.code in BAD_MODEL for problem in report.problems)
+        raise Refusal(Reason.BAD_MODEL if model else Reason.BAD_SPEC, str(report))
+    return report.spec
+
+
+def load(path: Path) -> Spec:
+    """Raises Refusal when what was checked once cannot be read any more."""
+    try:
+        return spec.load(path.read_text(encoding="utf-8-sig"), path.name)
+    except (SpecError, OSError, UnicodeDecodeError) as error:
+        raise Refusal(Reason.BAD_SPEC, str(error)) from error
+
+
+def test(parsed: Spec, folder: Path) -> None:
+    """The spec's own tests. Raises Refusal naming those that failed."""
+    failed = [result for result in run_tests(parsed, folder, open_model=open_model) if not result.passed]
+    if failed:
+        lines = [
+            f"test {result.name!r}: expected {result.expected}, got {result.got}"
+            + (f" ({result.detail})" if result.detail else "")
+            for result in failed
+        ]
+        raise Refusal(Reason.TEST_FAILED, "\n".join(lines))
+
+
+def open_model(path: Path, backend: str) -> Program:
+    """The engine is loaded with the first model, so a board without models starts lean."""
+    import runtime
+
+    return runtime.load(path, backend=backend)
+
+
+def open_model_bytes(data: bytes) -> Any:
+    import runtime
+
+    return runtime.load(data, backend="reference")
+
+
+def _configuration(argv: Sequence[str] | None) -> BoardConfig:
+    """board.toml, if one is named, under the command line. Raises ConfigError."""
+    parser = argparse.ArgumentParser("edge_agent", description="Run the tasks of one board.")
+    parser.add_argument("--config", type=Path, help="board.toml; what follows overrides it")
+    parser.add_argument("--state", type=Path, help="folder for everything the agent keeps")
+    parser.add_argument("--specs", type=Path, help="drop folder; by default specs/ in the state folder")
+    parser.add_argument("--board", help="name of this board; by default the host's")
+    parser.add_argument("--mqtt", help="mqtt://host:port; without it the board works alone")
+    parser.add_argument("--trust", action="append", dest="trusted", help="public key that signs releases")
+    parser.add_argument("--heartbeat", help='such as "30s"')
+    given = {key: value for key, value in vars(parser.parse_args(argv)).items() if value is not None}
+    path = given.pop("config", None)
+    return config.read(path, given) if path else config.load("", "command line", given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
