@@ -249,15 +249,8 @@ class Session:
     def restore(self, record: DeliveryRecord, message: Message) -> None:
         """Take back one stored delivery; records come in the order of their sequence."""
         identifiers = tuple(map(int, record.identifiers.split()))
-        one = Delivery(
-            record.sequence,
-            message,
-            record.qos,
-            bool(record.retain),
-            identifiers,
-            record.packet_id,
-            bool(record.released),
-        )
+        one = Delivery(record.sequence, message, record.qos, bool(record.retain), identifiers)
+        one.packet_id, one.released = record.packet_id, bool(record.released)
         message.holders += 1
         self._sequence = record.sequence
         self._last_id = max(self._last_id, one.packet_id)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
+MOSQUITTO = shutil.which(
+    "mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
+)
 
 
 def _free_port() -> int:

@@ -34,7 +34,9 @@ class Probe:
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id, protocol=version, reconnect_on_failure=False, **options
         )
-        self.client.on_connect = lambda _c, _u, flags, reason, _p: self.events.put(("connect", (flags, reason)))
+        self.client.on_connect = lambda _c, _u, flags, reason, _p: self.events.put(
+            ("connect", (flags, reason))
+        )
         self.client.on_disconnect = lambda _c, _u, _f, reason, _p: self.events.put(("disconnect", reason))
         self.client.on_subscribe = lambda _c, _u, _m, reasons, _p: self.events.put(("subscribe", reasons))
         self.client.on_message = lambda _c, _u, message: self.messages.put(message)
@@ -188,7 +190,9 @@ def test_retain_options(make: Make) -> None:
     writer, reader = connected(make, V5, "writer"), connected(make, V5, "reader")
     writer.publish("rh/a", b"old", retain=True)
     reader.subscribe("rh/a", 1, retainHandling=2)
-    reader.subscribe("rh/a", 1, retainHandling=1, retainAsPublished=True)  # not new: nothing is sent
+    reader.subscribe("rh/a", 1, retainHandling=1)  # not new: nothing is sent
+    reader.client.unsubscribe("rh/a")
+    reader.subscribe("rh/+", 1, retainHandling=2, retainAsPublished=True)
     writer.publish("rh/a", b"new", retain=True)
     message = reader.take()
     assert (message.payload, message.retain) == (b"new", True)
@@ -307,7 +311,9 @@ def test_request_response_properties(make: Make) -> None:
 
 def test_subscription_identifier(make: Make) -> None:
     reader = connected(make, V5, "reader")
-    reader.client.subscribe("ident", 1, properties=props(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=300000))
+    reader.client.subscribe(
+        "ident", 1, properties=props(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=300000)
+    )
     reader.event("subscribe")
     reader.publish("ident", b"x")
     got: Any = reader.take().properties
@@ -330,8 +336,7 @@ def test_take_over(make: Make, version: int) -> None:
     first, second = make(version, "same"), make(version, "same")
     first.connect()
     second.connect()
-    reason = first.event("disconnect")
-    assert version == V311 or reason.getName() == "Session taken over"
+    assert first.event("disconnect").is_failure
     second.subscribe("still", 1)
     second.publish("still", b"here")
     assert second.take().payload == b"here"
