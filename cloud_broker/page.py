@@ -20,15 +20,14 @@ from cloud_broker.rollout import Stage
 from cloud_broker.views import View
 
 SHOWN_ROLLOUTS = 8
-GOOD_STATES = frozenset({"running", "idle", "good", "complete"})
-BAD_STATES = frozenset(
-    {"failed", "error", "crashed", "aborted", "stalled", "refused", "rolled_back", "stopped"}
-)
+GOOD_STATES = frozenset({"running", "idle", "complete"})
+BAD_STATES = frozenset({"failed", "bad-spec", "aborted"})
 BAD_EVENTS = frozenset({"failed", "aborted", "offline"})
 SEGMENTS = (
-    ("good", (Stage.GOOD, Stage.RESTORED)),
+    ("good", (Stage.GOOD,)),
     ("busy", (Stage.NOTIFIED, Stage.WORKING, Stage.RESTORING)),
     ("bad", (Stage.FAILED,)),
+    ("back", (Stage.RESTORED,)),
     ("rest", (Stage.WAITING, Stage.EXCUSED)),
 )
 """Parts of a rollout's bar, in order: class of the colour, stages counted."""
@@ -69,7 +68,7 @@ def _summary(status: View) -> str:
         (len(status["releases"]), "releases"),
         (active, "active rollouts"),
     ]
-    cells = "".join(f"<div><dd>{_e(number)}</dd><dt>{_e(name)}</dt></div>" for number, name in numbers)
+    cells = "".join(f"<div><dt>{_e(name)}</dt><dd>{_e(number)}</dd></div>" for number, name in numbers)
     return f'<dl class="summary">{cells}</dl>'
 
 
@@ -119,14 +118,12 @@ def _rollouts(rollouts: Sequence[View], now: float) -> str:
 
 
 def _rollout(rollout: View, now: float) -> str:
-    what = "rollback to" if rollout["rollback"] else ""
-    why = f'<p class="why"><strong>Cause</strong> {_e(rollout["why"])}</p>' if rollout["why"] else ""
+    name = f"{'rollback to ' if rollout['rollback'] else ''}{rollout['task']} {rollout['version']}"
     when = f"{_digest(rollout['release'])} · started {_age(rollout['started'], now)}"
+    head = f"{_e(name)} {_badge(rollout['phase'])}<small>{_e(rollout['id'])} · {when}</small>"
+    why = f'<p class="why"><strong>Cause</strong> {_e(rollout["why"])}</p>' if rollout["why"] else ""
     progress = _steps(rollout) + _bar(rollout["boards"])
-    return (
-        f"<article><h3><span>{_e(rollout['id'])}</span> {what} {_e(rollout['task'])} {_e(rollout['version'])} "
-        f"{_badge(rollout['phase'])}<small>{when}</small></h3>{progress}{why}</article>"
-    )
+    return f'<article class="{_e(rollout["phase"])}"><h3>{head}</h3>{progress}{why}</article>'
 
 
 def _steps(rollout: View) -> str:
@@ -202,47 +199,67 @@ def _e(value: Any) -> str:
 
 
 STYLE = """
-:root{color-scheme:light
-dark;--page:#f6f7f9;--card:#fff;--ink:#1c2330;--soft:#5b6577;--line:#e2e6ec;
---good:#1a7f4b;--busy:#9a6700;--bad:#c0322b;--good2:#e3f4ea;--busy2:#fbf0d5;--bad2:#fce8e6;--rest:#d5dae3;--mark:#2f5bd7}
-@media(prefers-color-scheme:dark){:root{--page:#12151b;--card:#1a1f28;--ink:#e5e9f0;--soft:#97a2b4;--line:#2b3240;
---good:#5cc98d;--busy:#e0b252;--bad:#ff8178;--good2:#173527;--busy2:#3a2e12;--bad2:#43201d;--rest:#3a4352;--mark:#8aa9ff}}
-*{box-sizing:border-box} body{margin:0 auto;max-width:1180px;padding:20px 24px
-48px;background:var(--page);color:var(--ink); font:14px/1.45 system-ui,-apple-system,"Segoe
-UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
-header{display:flex;align-items:baseline;gap:16px;justify-content:space-between}
-h1{font-size:20px;margin:0}
-h2{font-size:12px;margin:28px 0
-8px;color:var(--soft);text-transform:uppercase;letter-spacing:.08em} h3{font-size:15px;margin:0 0
-10px;font-weight:600}h3>span:first-child{color:var(--soft);font-weight:400;margin-right:4px} h3
-small{float:right;margin-top:2px;display:inline} p{margin:6px
-0}small{display:block;color:var(--soft);font-size:12px;font-weight:400}
-#live{color:var(--soft);margin:0}#live::before{content:"";display:inline-block;width:8px;height:8px;border-radius:50%;
-background:var(--rest);margin-right:7px}#live.on::before{background:var(--good)}
-.summary{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:12px;margin:16px 0 0}
-.summary div,article,.wide{background:var(--card);border:1px solid var(--line);border-radius:10px}
-.summary div{padding:12px
-16px}dd{margin:0;font-size:24px;font-weight:600;line-height:1.2}dt{color:var(--soft)}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:9px 14px;border-top:1px solid var(--line)} thead
-th{border-top:0;color:var(--soft);font-weight:500;font-size:12px;white-space:nowrap} tbody
-th{font-weight:600;white-space:nowrap}.events td{padding:6px 14px}.events
-td:not(:last-child){white-space:nowrap} .events td:first-child{color:var(--soft)}.events .bad
-td:nth-child(2){color:var(--bad);font-weight:600} code{font:12px/1 ui-monospace,"DejaVu Sans
-Mono",monospace;color:var(--soft)}
-.dot{display:inline-block;width:9px;height:9px;border-radius:50%;margin-right:8px;background:var(--rest)}
-.dot.online{background:var(--good)}
-.badge{display:inline-block;border-radius:99px;padding:1px 9px;font-size:12px;font-weight:600}
-.badge.good{color:var(--good);background:var(--good2)}.badge.busy{color:var(--busy);background:var(--busy2)}
-.badge.bad{color:var(--bad);background:var(--bad2)} article{padding:14px 16px;margin-bottom:10px}article
-p{color:var(--soft)}article .why{color:var(--bad)}
-.steps{display:flex;flex-wrap:wrap;gap:6px;list-style:none;margin:0 0 10px;padding:0} .steps li{border:1px
-solid var(--line);border-radius:6px;padding:1px 10px;color:var(--soft);font-size:12px} .steps
-.done{background:var(--good2);color:var(--good);border-color:transparent}.steps .done::before{content:"✓
-"} .steps .now{border-color:var(--mark);color:var(--mark);font-weight:600}
-.bar{display:block;width:100%;height:8px;border-radius:4px;background:var(--rest)}
-rect.good{fill:var(--good)}rect.busy{fill:var(--busy)}rect.bad{fill:var(--bad)}rect.rest{fill:var(--rest)}
-.empty{color:var(--soft)}.hidden{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1c2330; --soft: #5b6577;
+  --line: #e2e6ec; --good: #1a7f4b; --busy: #8a5d00; --bad: #bf2f28;
+  --good2: #e0f3e8; --busy2: #fbefd2; --bad2: #fce6e4; --rest: #d5dae3; --mark: #2f5bd7 }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #12151b; --card: #1a1f28; --ink: #e5e9f0; --soft: #97a2b4;
+    --line: #2b3240; --good: #5cc98d; --busy: #e0b252; --bad: #ff8178;
+    --good2: #173527; --busy2: #3a2e12; --bad2: #43201d; --rest: #3a4352; --mark: #8aa9ff } }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 1180px; padding: 20px 24px 48px; background: var(--page);
+  color: var(--ink); font: 14px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; font-variant-numeric: tabular-nums }
+header { display: flex; align-items: baseline; justify-content: space-between }
+h1 { font-size: 20px; margin: 0 }
+h2 { font-size: 12px; margin: 28px 0 8px; color: var(--soft); text-transform: uppercase;
+  letter-spacing: .08em }
+h3 { font-size: 15px; margin: 0; display: flex; gap: 8px; align-items: baseline }
+h3 small { margin-left: auto }
+p { margin: 6px 0 0 }
+small { display: block; color: var(--soft); font-size: 12px; font-weight: 400 }
+code { font: 12px/1 ui-monospace, "DejaVu Sans Mono", monospace; color: var(--soft) }
+#live { color: var(--soft); margin: 0 }
+#live::before, .dot { content: ""; display: inline-block; width: 9px; height: 9px; border-radius: 50%;
+  margin-right: 8px; background: var(--rest) }
+#live.on::before, .dot.online { background: var(--good) }
+.summary { display: grid; gap: 12px; margin: 16px 0 0;
+  grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)) }
+.summary div, article, .wide { background: var(--card); border: 1px solid var(--line); border-radius: 10px }
+.summary div { padding: 12px 16px; display: flex; flex-direction: column-reverse }
+dd { margin: 0; font-size: 24px; font-weight: 600; line-height: 1.2 }
+dt { color: var(--soft) }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; vertical-align: top; padding: 8px 14px; border-top: 1px solid var(--line) }
+thead th { border-top: 0; color: var(--soft); font-weight: 500; font-size: 12px; white-space: nowrap }
+tbody th { font-weight: 600 }
+tbody th, td:nth-last-child(-n+2) { white-space: nowrap }
+.events td { padding: 5px 14px }
+.events td:last-child { white-space: normal }
+.events td:first-child { color: var(--soft) }
+.events .bad td:nth-child(2) { color: var(--bad); font-weight: 600 }
+.badge { border-radius: 99px; padding: 1px 9px; font-size: 12px; font-weight: 600; white-space: nowrap }
+.badge.good { color: var(--good); background: var(--good2) }
+.badge.busy { color: var(--busy); background: var(--busy2) }
+.badge.bad { color: var(--bad); background: var(--bad2) }
+article { padding: 12px 16px; margin-bottom: 8px }
+article p { color: var(--soft); font-size: 12px }
+article .why { color: var(--bad); font-size: 14px }
+.steps { display: flex; flex-wrap: wrap; gap: 6px; list-style: none; margin: 10px 0; padding: 0 }
+.steps li { border: 1px solid var(--line); border-radius: 6px; padding: 0 10px; color: var(--soft);
+  font-size: 12px }
+.steps .done { background: var(--good2); color: var(--good); border-color: transparent }
+.steps .done::before { content: "✓ " }
+.steps .now { border-color: currentcolor; color: var(--mark); font-weight: 600 }
+.aborted .now { color: var(--bad) }
+.bar { display: block; width: 100%; height: 6px; border-radius: 3px; background: var(--rest) }
+rect.good { fill: var(--good) }
+rect.busy { fill: var(--busy) }
+rect.bad { fill: var(--bad) }
+rect.back { fill: var(--mark) }
+rect.rest { fill: var(--rest) }
+.empty { color: var(--soft) }
+.hidden { position: absolute; clip-path: inset(50%); height: 1px; width: 1px; overflow: hidden }
 """
 
 SCRIPT = """
