@@ -1,7 +1,7 @@
 """Expressions of specs: a checked subset of Python, compiled once into closures over columns; no eval.
 
-Values are columns (arrays of n rows) or single values. Arithmetic is in doubles and never raises: x / 0 is inf
-or nan. `and`, `or` and `a if c else b` look only at the rows they need, as Python does, so that
+Values are columns (arrays of n rows) or single values. Arithmetic is in doubles and never raises: x / 0 is
+inf or nan. `and`, `or` and `a if c else b` look only at the rows they need, as Python does, so that
 `x is not None and x > 5` is safe; unlike Python's, `and` and `or` give True or False. The definition is
 Python itself: see the property test against `eval` in tests/edge_agent/test_spec_expressions.py.
 """
