@@ -91,8 +91,8 @@ def _fitting(given: Shape, program: Program) -> tuple[int, ...]:
         names = ", ".join(tensor.name for tensor in program.inputs)
         raise ValueError(f"expected a model with one input, this one has {len(program.inputs)}: {names}")
     wanted = tuple(program.inputs[0].shape)
-    given, target = _trimmed(given), _trimmed(wanted)
-    if len(given) != len(target) or any(g not in (None, t) for g, t in zip(given, target, strict=True)):
+    source, target = _trimmed(given), _trimmed(wanted)
+    if len(source) != len(target) or any(s not in (None, t) for s, t in zip(source, target, strict=True)):
         raise ValueError(
             f"the steps in `pre` give {_text(given)}, the model takes {_text(wanted)}; "
             "add or change a resize, gray or columns step"
@@ -101,8 +101,7 @@ def _fitting(given: Shape, program: Program) -> tuple[int, ...]:
 
 
 def _trimmed(shape: Shape) -> Shape:
-    """Without a batch of one, and without leading ones of a row: shapes that hold the same values in the
-    same order."""
+    """Without sizes of one: what remains decides which values stand where."""
     return tuple(size for size in shape if size != 1)
 
 

@@ -169,7 +169,8 @@ class Host:
         assert self._process is not None and self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         while len(self._buffer) < count:
-            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:  # a flood of prints ends in time too
                 self._overdue(doing)
             data = os.read(pipe, 1 << 16)
             if not data:

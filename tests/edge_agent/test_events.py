@@ -17,7 +17,8 @@ VALUES = st.one_of(
     st.lists(st.integers(0, 9), max_size=2),
 )
 ROWS = st.lists(
-    st.builds(Row, st.floats(0, 1e9), st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)), max_size=20
+    st.builds(Row, st.floats(0, 1e9), st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)),
+    max_size=20,
 )
 
 
@@ -51,7 +52,10 @@ def test_a_change_of_columns_or_kinds_begins_a_new_batch() -> None:
 
 def test_where_and_singles_keep_times_and_columns_together() -> None:
     (batch,) = batches([Row(float(i), {"v": i}) for i in range(4)])
-    assert batch.where(np.array([True, False, False, True])).rows() == [Row(0.0, {"v": 0}), Row(3.0, {"v": 3})]
+    assert batch.where(np.array([True, False, False, True])).rows() == [
+        Row(0.0, {"v": 0}),
+        Row(3.0, {"v": 3}),
+    ]
     assert [single.rows() for single in batch.singles()] == [[row] for row in batch.rows()]
 
 

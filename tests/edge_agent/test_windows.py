@@ -1,6 +1,7 @@
 import math
 import statistics
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def _total(x: list[float]) -> float:
 
 
 def naive(events: list[Event], size: float, out_of_order: float, lateness: float) -> tuple[list[Any], int]:
-    """The definition: one event after the other, every window keeps all its values. Results, and how many were late."""
+    """The definition: one event after the other, every window keeps its values. Results, and how many were late."""
     values: dict[tuple[float, str], list[float]] = {}
     revisions: dict[tuple[float, str], int] = {}
     results, late, watermark = [], 0, -math.inf
@@ -70,7 +71,7 @@ def window(size: float, out_of_order: float = 0.0, lateness: float = 0.0, idle: 
 def push(windower: Tumbling, events: list[Event], now: float = 0.0) -> list[dict[str, Any]]:
     times = np.array([time for time, _, _ in events])
     values = np.array([value for _, _, value in events])
-    batches = windower.push(times, [key for _, key, _ in events], {kind: values for kind in KINDS}, now)
+    batches = windower.push(times, [key for _, key, _ in events], dict.fromkeys(KINDS, values), now)
     return items(batches)
 
 
@@ -86,14 +87,16 @@ BOUNDS = st.sampled_from([0.0, 0.5, 2.0, 5.0])
 
 
 @settings(max_examples=200)
-@given(EVENTS, st.sampled_from([0.5, 1.0, 2.0, 4.0]), BOUNDS, BOUNDS, st.lists(st.integers(0, 40), max_size=4))
+@given(
+    EVENTS, st.sampled_from([0.5, 1.0, 2.0, 4.0]), BOUNDS, BOUNDS, st.lists(st.integers(0, 40), max_size=4)
+)
 def test_any_order_any_duplicates_any_batches_equal_the_naive_model(
     events: list[Event], size: float, out_of_order: float, lateness: float, cuts: list[int]
 ) -> None:
     windower = Tumbling(window(size, out_of_order, lateness), KINDS)
     results = []
     edges = [0, *sorted(cuts), len(events)]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         if events[a:b]:
             results += push(windower, events[a:b])
     expected, late = naive(events, size, out_of_order, lateness)
@@ -156,7 +159,9 @@ def test_no_window_closes_before_the_silence_is_long_enough() -> None:
 
 
 @given(st.floats(0.001, 1000.0), st.floats(0, 1e9), st.floats(0.0, 20.0), st.floats(0.0, 20.0))
-def test_what_is_due_is_done_by_ticking_then(size: float, time: float, out_of_order: float, idle: float) -> None:
+def test_what_is_due_is_done_by_ticking_then(
+    size: float, time: float, out_of_order: float, idle: float
+) -> None:
     """Else the task's loop would spin."""
     windower = Tumbling(window(size, out_of_order, idle=idle), {})
     push(windower, [(time, "a", 0.0), (time + size, "a", 0.0)], now=1e9)
