@@ -63,7 +63,7 @@ ROWS: list[tuple[str, View, Status]] = [
         View(Life(cause="dock.toml was deleted"), NOW),
         Status("stopped", "dock.toml was deleted"),
     ),
-    ("starting", View(Life(), NOW, starting=True, problem=TYPO), Status("starting")),
+    ("starting", View(Life(), NOW, starting=True), Status("starting")),
     ("never started", View(Life(), NOW, problem=TYPO), Status("bad-spec", TYPO)),
     (
         "running, its file broken",
