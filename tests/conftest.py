@@ -1,4 +1,4 @@
-"""Fixtures for every test: the models that lie beside the project, and the TFLite interpreter that is the oracle."""
+"""Fixtures for every test: the models that lie beside the project, and TFLite, the oracle."""
 
 from __future__ import annotations
 
@@ -25,15 +25,12 @@ def shared_models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tflite_interpreter() -> Callable[[bytes], Any]:
-    """model bytes -> an allocated interpreter on TFLite's reference kernels, without delegates."""
+def tflite_interpreter() -> Callable[..., Any]:
+    """(model bytes, resolver) -> an allocated TFLite interpreter, by default on its reference kernels."""
 
-    def interpreter(model: bytes) -> Any:
-        made = oracle.Interpreter(
-            model_content=model,
-            experimental_op_resolver_type=oracle.OpResolverType.BUILTIN_REF,
-            num_threads=1,
-        )
+    def interpreter(model: bytes, resolver: str = "BUILTIN_REF") -> Any:
+        kind = oracle.OpResolverType[resolver]
+        made = oracle.Interpreter(model_content=model, experimental_op_resolver_type=kind, num_threads=1)
         made.allocate_tensors()
         return made
 

@@ -251,7 +251,7 @@ class _Reader:
         if operator.OpcodeIndex() >= model.OperatorCodesLength():
             raise self.bad(f"operator code {operator.OpcodeIndex()} of {model.OperatorCodesLength()}")
         code = self.present(model.OperatorCodes(operator.OpcodeIndex()), "its operator code")
-        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the older field is one byte wide
+        builtin = code.BuiltinCode()
         name = _OPERATOR_NAMES.get(builtin, f"number {builtin}")
         self.place = source = f"{name}#{position}"
         if name not in OPERATORS:

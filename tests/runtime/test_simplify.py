@@ -1,0 +1,182 @@
+"""Simplification: what disappears, what has to stay, and that no bit of an output changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.atoms import Clamp, Gemm, Instruction, Map, Raster, Region, Rng, View
+from runtime.backends import reference
+from runtime.backends.reference import addresses
+from runtime.graph import DType, Graph, Node, Signature, Value
+from runtime.simplify import alias, composition, fold, prune, simplify
+from runtime.strides import dense
+from runtime.verify import check
+
+
+def copied(source, shape):
+    """RASTER of one view into a dense value."""
+    return Raster((Region(0, source, dense(shape), shape),))
+
+
+def doubled(n):
+    program = (Instruction("load", (0,)), Instruction("const", (2.0,)), Instruction("mul"))
+    return Map((n,), (View(0, (1,)),), View(0, (1,)), program)
+
+
+def value(*shape, data=None):
+    return Value("v", shape, DType.F32, data=data)
+
+
+def node(atom, inputs, outputs):
+    return Node(atom.NAME, inputs, outputs, atom, "TEST#0")
+
+
+def same_function(before: Graph, after: Graph) -> None:
+    check(before, "ATOMIC")
+    check(after, "ATOMIC")
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=before.values[i].shape).astype(np.float32) for i in before.inputs]
+    for got, want in zip(reference.run(after, arrays), reference.run(before, arrays), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_constants_fold():
+    constant = np.arange(6, dtype=np.float32)
+    add = Map(
+        (6,),
+        (View(0, (1,)),) * 2,
+        View(0, (1,)),
+        (*(Instruction("load", (i,)) for i in (0, 1)), Instruction("add")),
+    )
+    graph = Graph(
+        (value(6, data=constant), value(6), value(6), value(6)),
+        (node(doubled(6), (0,), (1,)), node(add, (1, 2), (3,))),
+        (2,),
+        (3,),
+    )
+    folded = fold(graph)
+    assert len(folded.nodes) == 1
+    np.testing.assert_array_equal(folded.values[1].data, constant * 2)
+    same_function(graph, simplify(graph))
+
+
+def test_random_numbers_and_outputs_do_not_fold():
+    constant = np.ones(2, np.float32)
+    nodes = node(Rng("uniform", 1, 0), (), (1,)), node(doubled(2), (0,), (2,))
+    graph = Graph((value(2, data=constant), value(2), value(2)), nodes, (), (1, 2))
+    assert fold(graph).nodes == nodes
+
+
+def reshape_between(kept=None):
+    """x(2,3) -> double -> reshape(6) -> double -> y; `kept` names an operator that reads the reshaped value."""
+    last = node(doubled(6), (2,), (3,)) if kept is None else Node(kept, (2,), (3,), {}, "ABS#1")
+    nodes = node(doubled(6), (0,), (1,)), node(copied(View(0, (1,)), (6,)), (1,), (2,)), last
+    return Graph((value(2, 3), value(2, 3), value(6), value(6)), nodes, (0,), (3,))
+
+
+def test_an_identity_copy_disappears():
+    graph = reshape_between()
+    assert [n.op for n in simplify(graph).nodes] == ["MAP", "MAP"]
+    same_function(graph, simplify(graph))
+
+
+def test_an_identity_copy_stays_before_an_operator_that_sees_the_shape():
+    graph = reshape_between(kept="ABS")
+    assert [n.op for n in alias(graph).nodes] == ["MAP", "RASTER", "ABS"]
+    same_function(graph, simplify(graph))
+
+
+def test_the_producer_writes_the_output_itself():
+    nodes = node(doubled(6), (0,), (1,)), node(copied(View(0, (1,)), (6,)), (1,), (2,))
+    graph = Graph((value(6), value(6), value(2, 3)), nodes, (0,), (2,))
+    small = simplify(graph)
+    assert [n.op for n in small.nodes] == ["MAP"] and small.values[small.outputs[0]].shape == (2, 3)
+    same_function(graph, small)
+
+
+def test_a_copy_of_an_input_to_an_output_stays():
+    graph = Graph((value(6), value(2, 3)), (node(copied(View(0, (1,)), (6,)), (0,), (1,)),), (0,), (1,))
+    assert len(simplify(graph).nodes) == 1
+    same_function(graph, simplify(graph))
+
+
+def test_two_copies_of_one_value_to_two_outputs():
+    copy = copied(View(0, (1,)), (6,))
+    nodes = node(doubled(6), (0,), (1,)), node(copy, (1,), (2,)), node(copy, (1,), (3,))
+    graph = Graph((value(6), value(6), value(6), value(2, 3)), nodes, (0,), (2, 3))
+    assert [n.op for n in simplify(graph).nodes] == ["MAP", "RASTER"]
+    same_function(graph, simplify(graph))
+
+
+def test_unread_nodes_and_values_go_and_signatures_follow():
+    nodes = node(doubled(4), (1,), (2,)), node(doubled(4), (1,), (3,))
+    signature = {"serve": Signature({"x": 1}, {"y": 3})}
+    graph = Graph((value(9), value(4), value(4), value(4)), nodes, (1,), (3,), signature)
+    pruned = prune(graph)
+    assert (len(pruned.values), len(pruned.nodes), pruned.inputs, pruned.outputs) == (2, 1, (0,), (1,))
+    assert (dict(pruned.signatures["serve"].inputs), dict(pruned.signatures["serve"].outputs)) == (
+        {"x": 0},
+        {"y": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "sizes", "expected"),
+    [
+        (View(0, (1,)), (12,), None),  # the rows of the source are 5 apart: no single stride
+        (View(4, (1,)), (4,), View(7, (1,))),  # the second row of the copy
+        (View(1, (4,)), (3,), View(3, (5,))),  # its second column
+        (View(0, (4, 1)), (3, 4), View(2, (5, 1))),  # all of it
+        (View(0, (1, 4)), (4, 3), View(2, (1, 5))),  # its transpose
+        (View(2, (1,)), (4,), None),  # carries over the end of a row
+    ],
+)
+def test_composition(view, sizes, expected):
+    """The copy takes columns 2.. of a (3, 6-ish) source whose rows are 5 apart."""
+    copy = Region(0, View(2, (5, 1)), dense((3, 4)), (3, 4))
+    assert composition(view, sizes, copy) == expected
+
+
+@st.composite
+def chains(draw):
+    """A copy of a strided source, and a view that stays inside the copy."""
+    sizes = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
+    source = View(draw(st.integers(0, 5)), tuple(draw(st.integers(0, 7)) for _ in sizes))
+    copy = Region(0, source, dense(sizes), sizes)
+    total = int(np.prod(sizes))
+    inner = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    strides = tuple(draw(st.integers(0, max((total - 1) // max(n - 1, 1) // len(inner), 0))) for n in inner)
+    top = sum((n - 1) * s for n, s in zip(inner, strides, strict=True))
+    return copy, View(draw(st.integers(0, total - 1 - top)), strides), inner
+
+
+@settings(max_examples=300, deadline=None)
+@given(chains())
+def test_a_composed_view_reads_what_the_copy_held(chain):
+    copy, view, sizes = chain
+    composed = composition(view, sizes, copy)
+    if composed is not None:
+        held = addresses(copy.source, copy.sizes).reshape(-1)
+        np.testing.assert_array_equal(addresses(composed, sizes), held[addresses(view, sizes)])
+
+
+def test_raster_and_map_read_through_a_transpose():
+    transpose = copied(View(0, (1, 3)), (3, 2))
+    nodes = (
+        node(transpose, (0,), (1,)),
+        node(copied(View(0, (1, 2)), (2, 3)), (1,), (2,)),
+        node(doubled(6), (1,), (3,)),
+    )
+    graph = Graph((value(2, 3), value(3, 2), value(2, 3), value(3, 2)), nodes, (0,), (2, 3))
+    small = simplify(graph)
+    assert small.nodes[0].inputs == (0,)
+    same_function(graph, small)
+
+
+def test_gemm_is_left_alone():
+    gemm = Gemm(1, 2, 2, 3, View(0, (0, 3, 1)), View(0, (0, 2, 1)), View(0, (0, 2, 1)), Clamp())
+    graph = Graph((value(2, 3), value(3, 2), value(2, 2)), (node(gemm, (0, 1), (2,)),), (0, 1), (2,))
+    assert simplify(graph).nodes == graph.nodes

@@ -1,0 +1,150 @@
+"""The legality tables: one sound node per atom, and for each promise a node that breaks it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from runtime.atoms import (
+    Clamp,
+    Gather,
+    Gemm,
+    Instruction,
+    Map,
+    Raster,
+    Reduce,
+    Region,
+    Requantize,
+    Rng,
+    Scatter,
+    Sort,
+    View,
+)
+from runtime.errors import VerifyError
+from runtime.graph import DType, Graph, Node, Value
+from runtime.verify import check
+
+F32, I8, I32 = DType.F32, DType.I8, DType.I32
+COPY = Raster((Region(0, View(0, (4, 1)), View(0, (4, 1)), (3, 4)),))
+GEMM = Gemm(1, 3, 5, 4, View(0, (0, 4, 1)), View(0, (0, 1, 4)), View(0, (0, 5, 1)), Clamp())
+QGEMM = replace(GEMM, epilogue=Requantize((2**30,), (-3,), 0, -128, 127), a_zero=-5)
+LOADS = Instruction("load", (0,)), Instruction("load", (1,))
+MAP = Map((12,), (View(0, (1,)), View(0, (0,))), View(0, (1,)), (*LOADS, Instruction("add")))
+INT_MAP = replace(MAP, compute="i32")
+F12, Q12, F1 = ((12,), F32), ((12,), I8), ((1,), F32)
+
+SOUND = {
+    "raster": (COPY, [F12], [F12]),
+    "gemm": (GEMM, [F12, ((20,), F32), ((5,), F32)], [((15,), F32)]),
+    "qgemm": (QGEMM, [Q12, ((20,), I8), ((5,), I32)], [((15,), I8)]),
+    "map": (MAP, [F12, F1], [Q12]),
+    "reduce": (Reduce("sum", 3, 4, 1), [Q12], [((3,), I32)]),
+    "gather": (Gather(3, 4, 2), [F12, ((2,), I32)], [((8,), F32)]),
+    "scatter": (Scatter("add", 3, 4, 2), [F12, ((2,), DType.I64), ((8,), F32)], [F12]),
+    "sort": (Sort(3, 4, 2), [F12], [((6,), F32), ((6,), I32)]),
+    "rng": (Rng("normal", 1, 2), [], [F12]),
+}
+
+
+def graph_of(atom, inputs, outputs):
+    values = tuple(Value(f"v{i}", shape, dtype) for i, (shape, dtype) in enumerate([*inputs, *outputs]))
+    ids = tuple(range(len(values)))
+    node = Node(atom.NAME, ids[: len(inputs)], ids[len(inputs) :], atom, "TEST#0")
+    return Graph(values, (node,), node.inputs, node.outputs)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_sound_atom_passes(name):
+    graph = graph_of(*SOUND[name])
+    check(graph, "ATOMIC")
+    with pytest.raises(VerifyError, match="not an operator of level GRAPH"):
+        check(graph, "GRAPH")
+
+
+def region(**changes):
+    return replace(COPY, regions=(replace(COPY.regions[0], **changes),))
+
+
+BROKEN = [
+    ("raster", region(source=View(1, (4, 1))), r"addresses 1\.\.12 of 12"),
+    ("raster", region(destination=View(0, (4, -1))), r"addresses -3\.\.8 of 12"),
+    ("raster", region(source=View(0, (1,))), r"ranks \(2, 1\)"),
+    ("raster", region(sizes=(3, -4)), r"sizes \(3, -4\)"),
+    ("raster", region(sizes=(3, 3)), "leaves gaps without a fill"),
+    ("raster", region(input=1), "region of input 1"),
+    ("gemm", replace(GEMM, k=5), r"addresses 0\.\.12 of 12"),
+    ("gemm", replace(GEMM, epilogue=None), "floats take a Clamp"),
+    ("gemm", replace(GEMM, n=4), "5 elements, not 4"),
+    ("gemm", replace(GEMM, m=0), "sizes"),
+    ("qgemm", replace(QGEMM, epilogue=Clamp()), "bytes take a Requantize"),
+    ("qgemm", replace(QGEMM, epilogue=None), "sums i32"),
+    ("qgemm", replace(QGEMM, a_zero=300), "zero point 300 of i8"),
+    ("qgemm", replace(QGEMM, epilogue=Requantize((1, 1), (0, 0), 0, -1, 1)), "for 5 columns"),
+    ("qgemm", replace(QGEMM, epilogue=Requantize((1,), (31,), 0, -1, 1)), "shift 31"),
+    ("qgemm", replace(QGEMM, epilogue=Requantize((1,), (0,), 0, 5, 1)), r"range 5\.\.1"),
+    ("map", replace(MAP, views=(View(1, (1,)), View(0, (0,)))), r"addresses 1\.\.12"),
+    ("map", replace(MAP, output=View(0, (2,))), r"addresses 0\.\.22"),
+    ("map", replace(MAP, program=LOADS), "leaves 2 scalars"),
+    ("map", replace(MAP, program=(Instruction("add"),)), "operands of add"),
+    ("map", replace(MAP, program=(Instruction("load", (2,)),)), "load 2"),
+    ("map", replace(MAP, program=(*LOADS, Instruction("shout"))), "shout in f32"),
+    ("map", replace(INT_MAP, program=(LOADS[0], Instruction("exp"))), "exp in i32"),
+    ("map", replace(INT_MAP, program=(Instruction("const", (0.5,)),)), r"const 0\.5"),
+    ("map", replace(INT_MAP, program=(LOADS[0], Instruction("mulq", (1, 40)))), r"mulq \(1, 40\)"),
+    ("map", replace(MAP, program=LOADS * 20), "holds 33 scalars"),
+    ("reduce", Reduce("sum", 3, 5, 1), "12 elements, not 15"),
+    ("reduce", Reduce("max", 3, 4, 1), "max of i8 into i32"),
+    ("gather", Gather(4, 4, 2), "12 elements, not 16"),
+    ("gather", Gather(3, 4, 3), "2 elements, not 3"),
+    ("scatter", Scatter("set", 3, 4, 1), "2 elements, not 1"),
+    ("sort", Sort(3, 4, 5), "top 5 of 4"),
+    ("rng", Rng("normal", -1, 0), "seed and counter"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "atom", "message"), BROKEN, ids=[f"{name}-{text}" for name, _, text in BROKEN]
+)
+def test_an_atom_that_breaks_a_promise_is_refused(name, atom, message):
+    with pytest.raises(VerifyError, match=f"node 0 .* from TEST#0: .*{message}"):
+        check(graph_of(atom, *SOUND[name][1:]), "ATOMIC")
+
+
+@pytest.mark.parametrize("name", [name for name in SOUND if name != "rng"])
+def test_types_are_checked(name):
+    atom, inputs, outputs = SOUND[name]
+    wrong = [(shape, DType.F16) for shape, _ in inputs]
+    if name == "map":
+        check(graph_of(atom, wrong, outputs), "ATOMIC")  # MAP converts every type on load
+    else:
+        with pytest.raises(VerifyError):
+            check(graph_of(atom, wrong, outputs), "ATOMIC")
+
+
+def test_order_and_sources():
+    copy = Node("RASTER", (0,), (1,), COPY, "A#0")
+    values = tuple(Value("v", (12,), F32) for _ in range(3))
+    with pytest.raises(VerifyError, match=r"values \[0\] are read before they are written"):
+        check(Graph(values, (copy,), (), (1,)), "ATOMIC")
+    with pytest.raises(VerifyError, match=r"values \[1\] are written twice"):
+        check(Graph(values, (copy, copy), (0,), (1,)), "ATOMIC")
+    with pytest.raises(VerifyError, match=r"graph outputs: values \[2\] are never written"):
+        check(Graph(values, (copy,), (0,), (2,)), "ATOMIC")
+    with pytest.raises(VerifyError, match="value 9 does not exist"):
+        check(Graph(values, (replace(copy, inputs=(9,)),), (0,), (1,)), "ATOMIC")
+
+
+def test_an_operator_kept_whole_has_the_shapes_that_its_rule_gives():
+    node = Node("ABS", (0,), (1,), {}, "ABS#0")
+    good = Graph((Value("x", (2, 3), F32), Value("y", (2, 3), F32)), (node,), (0,), (1,))
+    check(good, "ATOMIC")
+    with pytest.raises(VerifyError, match=r"output shapes \[\(6,\)\], expected \[\(2, 3\)\]"):
+        check(replace(good, values=(good.values[0], Value("y", (6,), F32))), "ATOMIC")
+
+
+def test_constants_have_the_shape_and_type_that_they_declare():
+    value = Value("c", (2,), F32, data=np.zeros(3, np.float32))
+    with pytest.raises(VerifyError, match="value 'c'"):
+        check(Graph((value,), (), (), (0,)), "ATOMIC")
