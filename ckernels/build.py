@@ -45,18 +45,18 @@ def build(sanitize: bool = False, force: bool = False) -> Path:
     tag = f"{sys.implementation.cache_tag}-{platform.machine()}" + ("-sanitize" if sanitize else "")
     work = PACKAGE.parent / "build" / tag
     target = (work if sanitize else PACKAGE) / extension()
-    compiler, flags = _compiler(), (*STANDARD, *(SANITIZED if sanitize else OPTIMISED))
-    digest, stamp = source_digest((*compiler, *flags)), work / "digest"
+    command, flags = compiler(), (*STANDARD, *(SANITIZED if sanitize else OPTIMISED))
+    digest, stamp = source_digest((*command, *flags)), work / "digest"
     if not force and target.exists() and stamp.exists() and stamp.read_text() == digest:
         return target
     work.mkdir(parents=True, exist_ok=True)
     glue = _glue(work, digest)
-    objects = [_compile(compiler, (*flags, "-w", f"-I{_python_headers()}", f"-I{PACKAGE}"), glue, work)]
+    objects = [_compile(command, (*flags, "-w", f"-I{_python_headers()}", f"-I{PACKAGE}"), glue, work)]
     for source in sources():
-        objects.append(_compile(compiler, (*flags, *WARNINGS, *isa_flags(source)), source, work))
+        objects.append(_compile(command, (*flags, *WARNINGS, *isa_flags(source)), source, work))
     fresh = target.with_name(target.name + ".new")
     linked = [f for f in flags if f.startswith("-fsanitize")]
-    _call([*compiler, "-shared", *linked, "-o", str(fresh), *map(str, objects), "-lm"])
+    _call([*command, "-shared", *linked, "-o", str(fresh), *map(str, objects), "-lm"])
     os.replace(fresh, target)
     stamp.write_text(digest)
     return target
@@ -99,7 +99,8 @@ def _glue(work: Path, digest: str) -> Path:
     return path
 
 
-def _compiler() -> tuple[str, ...]:
+def compiler() -> tuple[str, ...]:
+    """The command from CC, or `cc`; raises BuildError where it is not installed."""
     command = tuple(os.environ.get("CC", "cc").split())
     if not command or shutil.which(command[0]) is None:
         raise BuildError(f"no C compiler: {' '.join(command)!r} is not on the PATH; run `make system-deps`, or set CC")

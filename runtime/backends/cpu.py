@@ -7,7 +7,7 @@ memory is planned and the parameter structs are filled. Rewrites to fused kernel
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -135,8 +135,7 @@ class Emitter:
     # ---------------------------------------------------------------- the end
 
     def finish(self) -> FlatProgram:
-        places, arena = self._plan()
-        memories = (Memory(arena, "arena"), self._constants(places))
+        places, memories = self.place(self.lifetimes())
         steps = []
         for step in self.steps:
             keep: list[Any] = []
@@ -148,32 +147,33 @@ class Emitter:
         ]
         return FlatProgram(steps, memories, *ends)
 
-    def _plan(self) -> tuple[dict[int, Place], int]:
-        """The place of every value that lives in the arena, and the bytes of the arena."""
-        end = len(self.steps)
+    def lifetimes(self) -> dict[int, tuple[int, int]]:
+        """Of every value that a step or an end of the graph touches: the first and the last step that need it."""
         spans = {self.root(i): (0, 0) for i in self.graph.inputs}
         for at, step in enumerate(self.steps):
             for i in (*step.writes, *step.reads):
-                first = spans.get(self.root(i), (at, at))[0]
-                spans[self.root(i)] = (first, at)
+                spans[self.root(i)] = (spans.get(self.root(i), (at, at))[0], at)
         for i in self.graph.outputs:
-            spans[self.root(i)] = (spans.get(self.root(i), (0, 0))[0], end)
+            spans[self.root(i)] = (spans.get(self.root(i), (0, 0))[0], len(self.steps))
+        return spans
+
+    def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, Place], list[Memory]]:
+        """A place for every value: constants side by side, all others in an arena that they share over time."""
         alive = [i for i in spans if self.values[i].data is None]
         layout = plan([Block(self.values[i].nbytes, *spans[i]) for i in alive])
         places = {i: Place(ARENA, offset) for i, offset in zip(alive, layout.offsets, strict=True)}
-        offset = 0
-        for i in spans:
-            if self.values[i].data is not None:
-                places[i] = Place(CONSTANTS, offset)
-                offset += aligned(self.values[i].nbytes)
-        return places, layout.size
+        size = 0
+        for i in spans.keys() - places.keys():
+            places[i] = Place(CONSTANTS, size)
+            size += aligned(self.values[i].nbytes)
+        memories = [Memory(layout.size, "arena"), Memory(size, "weights")]
+        self.fill_constants(places, memories)
+        return places, memories
 
-    def _constants(self, places: dict[int, Place]) -> Memory:
-        used = [(place.offset, self.values[i]) for i, place in places.items() if place.base == CONSTANTS]
-        memory = Memory(max((offset + value.nbytes for offset, value in used), default=0), "weights")
-        for offset, value in used:
-            memory.view(offset, value)[...] = value.data
-        return memory
+    def fill_constants(self, places: Mapping[int, Place], memories: Sequence[Memory]) -> None:
+        for i, place in places.items():
+            if self.values[i].data is not None:
+                memories[place.base].view(place.offset, self.values[i])[...] = self.values[i].data
 
     def _operand(self, places: dict[int, Place], index: int) -> dict[str, int]:
         if index == ABSENT:

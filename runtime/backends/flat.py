@@ -39,18 +39,18 @@ class Step:
 
 
 class Memory:
-    """`size` bytes, aligned for every kernel and freed with the last view of them; RunError when there are none."""
+    """`size` zeroed bytes, aligned for every kernel, freed with the last view of them; RunError when there are none."""
 
     def __init__(self, size: int, what: str) -> None:
         pointer = lib.ck_alloc(size)
         if pointer == ffi.NULL:
             raise RunError(f"no memory for the {what} of the model: {size} bytes; free some, or run a smaller model")
         self.pointer = ffi.gc(ffi.cast("char *", pointer), lib.ck_free, size)
-        self._bytes = np.frombuffer(ffi.buffer(self.pointer, max(size, 1)), np.uint8)
-        self._bytes[:] = 0
+        self.bytes = np.frombuffer(ffi.buffer(self.pointer, size), np.uint8)
+        self.bytes[:] = 0
 
     def view(self, offset: int, value: Value) -> Array:
-        return self._bytes[offset : offset + value.nbytes].view(value.dtype.numpy).reshape(value.shape)
+        return self.bytes[offset : offset + value.nbytes].view(value.dtype.numpy).reshape(value.shape)
 
 
 class FlatProgram:

@@ -1,0 +1,389 @@
+"""Every row of the kernel registry against the reference backend, with guard bytes around every buffer.
+
+One table maps operators to cases; a kernel that is added to `kernels.inc` is tested by that alone. Every buffer is an
+allocation of its own, at an address that no vector is aligned to; under AddressSanitizer it ends with its last element.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ckernels
+from ckernels import lib
+from runtime.atoms import (
+    Clamp,
+    Gather,
+    Gemm,
+    Instruction,
+    Map,
+    Raster,
+    Reduce,
+    Region,
+    Requantize,
+    Rng,
+    Scatter,
+    Sort,
+    View,
+)
+from runtime.backends import cpu, flat, reference
+from runtime.backends.fuse import fuse
+from runtime.errors import RunError
+from runtime.graph import Array, DType, Graph, Node, Value
+from runtime.strides import dense
+
+SANITIZED = "WALLE_CKERNELS" in os.environ
+GUARD, SKEW, PATTERN = 0 if SANITIZED else 64, 8, 0xA5
+Case = tuple[Any, list[Array], list[tuple[tuple[int, ...], DType]], set[int]]
+"""Atom, inputs, (shape, type) of outputs, and which inputs are constants."""
+ROWS = ckernels.rows()
+
+
+# -------------------------------------------------------------------- the harness
+
+
+class GuardedEmitter(cpu.Emitter):
+    """Gives every value a memory of its own: PATTERN everywhere, the value SKEW bytes in, GUARD bytes behind it."""
+
+    def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, flat.Place], list[flat.Memory]]:
+        places = {i: flat.Place(base, SKEW) for base, i in enumerate(spans)}
+        memories = [flat.Memory(SKEW + self.values[i].nbytes + GUARD, "test") for i in spans]
+        for memory in memories:
+            memory.bytes[:] = PATTERN
+        self.fill_constants(places, memories)
+        self.guarded = [(memory, self.values[i]) for memory, i in zip(memories, spans, strict=True)]
+        return places, memories
+
+    def check(self) -> None:
+        for memory, value in self.guarded:
+            inside = memory.bytes[SKEW : SKEW + value.nbytes]
+            outside = np.concatenate([memory.bytes[:SKEW], memory.bytes[SKEW + value.nbytes :]])
+            assert (outside == PATTERN).all(), f"wrote outside {value.name}"
+            assert value.data is None or inside.tobytes() == value.data.tobytes(), f"wrote to constant {value.name}"
+
+
+def run_guarded(graph: Graph, kernels: dict[tuple[str, str], ckernels.Row], feed: list[Array]) -> list[Array]:
+    """The outputs of a graph on given kernels; fails where a byte outside the buffers was written."""
+    emitter = GuardedEmitter(graph, kernels)
+    for node in graph.nodes:
+        emitter.emit(node)
+    outputs = emitter.finish().run(feed)
+    emitter.check()
+    return outputs
+
+
+def atom_graph(case: Case) -> tuple[Graph, list[Array]]:
+    atom, arrays, outputs, constants = case
+    values = [
+        Value(f"in{i}", array.shape, DType.of(array), data=array if i in constants else None)
+        for i, array in enumerate(arrays)
+    ]
+    values += [Value(f"out{i}", shape, dtype) for i, (shape, dtype) in enumerate(outputs)]
+    ids = range(len(arrays)), range(len(arrays), len(values))
+    node = Node(atom.NAME, tuple(ids[0]), tuple(ids[1]), atom, f"{atom.NAME}#0")
+    inputs = [i for i in ids[0] if i not in constants]
+    return Graph(tuple(values), (node,), tuple(inputs), node.outputs), [arrays[i] for i in inputs]
+
+
+def forced(row: ckernels.Row) -> dict[tuple[str, str], ckernels.Row]:
+    """The kernels of this CPU, with one row taking the place of its rivals."""
+    features = ckernels.lib.ck_cpu_features()
+    if row.isa & features != row.isa:
+        pytest.skip(f"{row.name}: this CPU lacks its instruction set")
+    usable = {(r.operator, r.dtype): r for r in ROWS if r.isa & features == r.isa}
+    return usable | {(row.operator, row.dtype): row}
+
+
+def assert_same(got: list[Array], want: list[Array], tolerance: float) -> None:
+    for g, w in zip(got, want, strict=True):
+        assert g.dtype == w.dtype and g.shape == w.shape
+        if w.dtype.kind == "f":
+            np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(g, w)
+
+
+# -------------------------------------------------------------------- cases per operator
+
+TYPES = {
+    "X8": (DType.I8, DType.U8, DType.BOOL),
+    "X16": (DType.I16, DType.F16),
+    "X32": (DType.I32, DType.F32),
+    "X64": (DType.I64,),
+}
+
+
+def some(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
+    if dtype in (DType.F32, DType.F16):
+        return rng.standard_normal(shape).astype(dtype.numpy)
+    if dtype is DType.BOOL:
+        return rng.integers(0, 2, shape).astype(bool)
+    limits = np.iinfo(dtype.numpy)
+    return rng.integers(limits.min, limits.max, shape, dtype.numpy, endpoint=True)
+
+
+def types(row: ckernels.Row) -> tuple[DType, ...]:
+    return TYPES.get(row.dtype) or (DType[row.dtype],)
+
+
+REGIONS = (
+    ((5, 7), (8, 9), Region(0, View(0, (7, 1)), View(10, (9, 1)), (5, 7))),  # a block into a larger one
+    ((5, 7), (7, 5), Region(0, View(0, (1, 7)), View(0, (5, 1)), (7, 5))),  # transpose
+    ((3, 33), (3, 33), Region(0, View(32, (33, -1)), View(0, (33, 1)), (3, 33))),  # reversed rows
+    ((6,), (4, 6, 2), Region(0, View(0, (0, 1, 0)), View(0, (12, 2, 1)), (4, 6, 2))),  # broadcast
+    ((2, 3, 4, 5), (5, 4, 3, 2), Region(0, View(0, (1, 5, 20, 60)), View(0, (24, 6, 2, 1)), (5, 4, 3, 2))),
+)
+
+
+def raster_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    for dtype, (source, target, region) in itertools.product(types(row), REGIONS):
+        fill = 1 if dtype is DType.BOOL else 3
+        yield Raster((region,), fill), [some(rng, source, dtype)], [(target, dtype)], set()
+
+
+def raster_add_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    wide = [dtype for dtype in types(row) if dtype not in (DType.BOOL, *((DType.F16, DType.F32) if row.dtype[0] == "X" else ()))]
+    for dtype, (source, target, region) in itertools.product(wide, REGIONS):
+        arrays = [some(rng, source, dtype), some(rng, source, dtype)]
+        again = Region(1, region.source, region.destination, region.sizes)
+        yield Raster((region, again, region), mode="add"), arrays, [(target, dtype)], set()
+    # every source element on one destination element: the adjoint of a broadcast
+    fold = Region(0, View(0, (1,)), View(2, (0,)), (9,))
+    yield Raster((fold,), mode="add"), [some(rng, (9,), wide[0])], [((4,), wide[0])], set()
+
+
+def gemm_sizes(row: ckernels.Row) -> Iterator[tuple[int, int, int]]:
+    for m in sorted({1, row.mr - 1, row.mr, row.mr + 1}):
+        for n in sorted({1, row.nr - 1, row.nr, row.nr + 1, 2 * row.nr + 3}):
+            yield m, n, 5
+    for k in (1, 2, 7, 64):
+        yield row.mr + 1, row.nr + 1, k
+
+
+def gemm_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    for (m, n, k), constants in itertools.product(gemm_sizes(row), (set(), {1, 2})):
+        a, b, c = dense((1, m, k)), dense((1, k, n)), dense((1, m, n))
+        turned = View(0, (0, 1, m)), View(0, (0, 1, k))
+        if row.dtype == "F32":
+            arrays = [some(rng, (m, k), DType.F32), some(rng, (k, n), DType.F32), some(rng, (n,), DType.F32)]
+            yield Gemm(1, m, n, k, a, b, c, Clamp(-1.0, 1.5)), arrays, [((m, n), DType.F32)], constants
+            yield Gemm(1, m, n, k, *turned, c, Clamp()), arrays[:2], [((m, n), DType.F32)], constants & {1}
+            continue
+        for dtype in (DType.I8, DType.U8):
+            arrays = [some(rng, (m, k), dtype), some(rng, (k, n), dtype), rng.integers(-9999, 9999, n).astype(np.int32)]
+            zeros = (-3, 0) if dtype is DType.I8 else (128, 131)
+            pairs = [(int(rng.integers(2**30, 2**31)), int(shift)) for shift in rng.integers(-14, 2, n)]
+            limits = np.iinfo(dtype.numpy)
+            last = Requantize(*zip(*pairs, strict=True), zeros[0], limits.min + 3, limits.max - 1)
+            yield Gemm(1, m, n, k, a, b, c, last, *zeros), arrays, [((m, n), dtype)], constants
+            yield Gemm(1, m, n, k, *turned, c, None, *zeros), arrays[:2], [((m, n), DType.I32)], constants & {1}
+    yield batched(row, rng)
+
+
+def batched(row: ckernels.Row, rng: np.random.Generator) -> Case:
+    """Three batches, a broadcast B, and C scattered through a larger, cleared output."""
+    dtype = DType.F32 if row.dtype == "F32" else DType.I8
+    arrays = [some(rng, (3, 5, 4), dtype), some(rng, (4, 6), dtype)]
+    views = dense((3, 5, 4)), View(0, (0, 6, 1)), View(1, (70, 14, 2))
+    atom = Gemm(3, 5, 6, 4, *views, Clamp() if dtype is DType.F32 else None)
+    return atom, arrays, [((3, 5, 14), DType.F32 if dtype is DType.F32 else DType.I32)], {1}
+
+
+def map_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    program = tuple(Instruction(*step) for step in (("load", (0,)), ("load", (1,)), ("add",), ("const", (2,)), ("mul",)))
+    kinds = (DType.F32, DType.F16, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64)
+    for shape in ((1,), (255,), (256,), (257,), (3, 5, 7), (2, 200, 3)):
+        views = dense(shape), View(0, (*[0] * (len(shape) - 1), 1))
+        for source, target in zip(kinds, kinds[3:] + kinds[:3], strict=True):
+            if DType[row.dtype] is not DType.F32 and target is DType.F16:
+                continue
+            arrays = [(rng.standard_normal(s) * 40).astype(source.numpy) for s in (shape, shape[-1:])]
+            whole = DType[row.dtype] is DType.F32 and target not in (DType.F32, DType.F16)
+            steps = (*program, Instruction("round")) if whole else program
+            yield Map(shape, views, dense(shape), steps, row.dtype.lower()), arrays, [(shape, target)], set()
+    yield Map((4, 3), (View(11, (-3, -1)),), View(1, (6, 2)), program[:1], row.dtype.lower()), [
+        some(rng, (12,), DType.I8)
+    ], [((24,), DType.I8)], set()
+
+
+def reduce_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    dtype = DType[row.dtype]
+    small = DType.I32 if dtype in (DType.I8, DType.U8) else dtype
+    targets = {"sum": small, "prod": small, "max": dtype, "min": dtype, "argmax": DType.I32, "argmin": DType.I64}
+    for (op, target), sizes in itertools.product(
+        targets.items(), ((1, 1, 1), (3, 5, 1), (2, 8, 1), (2, 31, 1), (2, 4, 63), (2, 3, 64), (1, 9, 65), (1, 2, 130))
+    ):
+        array = some(rng, sizes, dtype)
+        array.flat[-1] = array.flat[0]  # equals: the first must win
+        yield Reduce(op, *sizes), [array], [((sizes[0], sizes[2]), target)], set()
+    if dtype is DType.U8:
+        for op in ("any", "all"):
+            yield Reduce(op, 3, 9, 2), [rng.random((3, 9, 2)) < 0.8], [((3, 2), DType.BOOL)], set()
+
+
+def gather_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    for dtype, index, width in itertools.product(types(row), (np.int32, np.int64), (1, 7)):
+        arrays = [some(rng, (5, width), dtype), np.array([4, 0, 0, 3], index)]
+        yield Gather(5, width, 4), arrays, [((4, width), dtype)], set()
+
+
+def scatter_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    dtype = DType[row.dtype]
+    for mode, index, width in itertools.product(("set", "add", "max"), (np.int32, np.int64), (1, 7)):
+        arrays = [some(rng, (5, width), dtype), np.array([4, 0, 0, 3], index), some(rng, (4, width), dtype)]
+        yield Scatter(mode, 5, width, 4), arrays, [((5, width), dtype)], set()
+
+
+def sort_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    dtype = DType[row.dtype]
+    for width, k in ((1, 1), (2, 1), (7, 7), (64, 5), (65, 65)):
+        array = rng.integers(0, 9, (3, width)).astype(dtype.numpy)  # many equals
+        yield Sort(3, width, k), [array], [((3, k), dtype), ((3, k), DType.I32)], set()
+
+
+def rng_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:  # noqa: ARG001
+    for kind, counter in itertools.product(("uniform", "normal"), (0, 2**32 - 3)):
+        yield Rng(kind, 2**40 + 7, counter), [], [((1001,), DType.F32)], set()
+
+
+CASES: dict[str, Callable[[ckernels.Row, np.random.Generator], Iterator[Case]]] = {
+    "RASTER": raster_cases,
+    "RASTER_ADD": raster_add_cases,
+    "GEMM": gemm_cases,
+    "MAP": map_cases,
+    "REDUCE": reduce_cases,
+    "GATHER": gather_cases,
+    "SCATTER": scatter_cases,
+    "SORT": sort_cases,
+    "RNG": rng_cases,
+}
+TOLERANCE = {"GEMM": 1e-5, "REDUCE": 1e-4, "RNG": 1e-6}
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.operator in CASES], ids=lambda row: row.name)
+def test_a_kernel_computes_what_the_atom_means(row: ckernels.Row) -> None:
+    kernels, rng = forced(row), np.random.default_rng(7)
+    for case in CASES[row.operator](row, rng):
+        graph, feed = atom_graph(case)
+        got, want = run_guarded(graph, kernels, feed), reference.run(graph, feed)
+        assert_same(got, want, TOLERANCE.get(row.operator, 1e-6))
+
+
+# -------------------------------------------------------------------- fused kernels against their decomposition
+
+
+def windows_graph(dtype: DType, channels: int, units: int, rng: np.random.Generator) -> tuple[Graph, list[Array]]:
+    """PAD, 3x3 patches with stride 2, and a GEMM; depthwise with its MAP where `units` is 0."""
+    side, out = 7, 4
+    row, m = (side + 2) * channels, out * out
+    zero = {DType.F32: 0, DType.I8: -5, DType.U8: 120}[dtype]
+    pad = Raster(
+        (Region(0, dense((side, side * channels)), View(row + channels, (row, 1)), (side, side * channels)),), zero
+    )
+    gathered = View(0, (2 * row, 2 * channels, row, 1))
+    sizes = (out, out, 3, 3 * channels)
+    patches = Raster((Region(0, gathered, dense(sizes), sizes),))
+    weights = some(rng, (9, channels) if not units else (9 * channels, units), dtype)
+    wide = DType.F32 if dtype is DType.F32 else DType.I32
+    columns = units or channels
+    bias = rng.integers(-999, 999, columns).astype(wide.numpy)
+    limits = (-1.0, 30.0) if dtype is DType.F32 else (np.iinfo(dtype.numpy).min + 9, np.iinfo(dtype.numpy).max)
+    multiplier = rng.integers(2**30, 2**31 - 1, columns).astype(np.int32)
+    shift = rng.integers(-11, -6, columns).astype(np.int32)
+    values = [
+        Value("x", (side, side, channels), dtype),
+        Value("padded", (side + 2, side + 2, channels), dtype),
+        Value("patches", (m, 9 * channels), dtype),
+        Value("weights", weights.shape, dtype, data=weights),
+        Value("bias", bias.shape, wide, data=bias),
+        Value("y", (m, columns), dtype),
+    ]
+    nodes = [Node("RASTER", (0,), (1,), pad), Node("RASTER", (1,), (2,), patches)]
+    zeros = (0, 0) if dtype is DType.F32 else (zero, zero + 1)
+    last = Clamp(*limits) if dtype is DType.F32 else Requantize(
+        tuple(multiplier.tolist()), tuple(shift.tolist()), zero, *map(int, limits)
+    )  # fmt: skip
+    if units:
+        views = dense((1, m, 9 * channels)), dense((1, 9 * channels, units)), dense((1, m, units))
+        nodes.append(Node("GEMM", (2, 3, 4), (5,), Gemm(1, m, units, 9 * channels, *views, last, *zeros)))
+    else:
+        values += [Value("sums", (m, channels), wide)]
+        views = View(0, (1, 9 * channels, channels)), View(0, (1, channels, 1)), View(0, (1, channels, 1))
+        plain = Clamp() if dtype is DType.F32 else None
+        nodes.append(Node("GEMM", (2, 3), (6,), Gemm(channels, m, 1, 9, *views, plain, *zeros)))
+        values, node = epilogue_map(values, m, channels, last, multiplier, shift)
+        nodes.append(node)
+    return Graph(tuple(values), tuple(nodes), (0,), (5,)), [some(rng, (side, side, channels), dtype)]
+
+
+def epilogue_map(
+    values: list[Value], m: int, channels: int, last: Clamp | Requantize, multiplier: Array, shift: Array
+) -> tuple[list[Value], Node]:
+    step, across = Instruction, View(0, (0, 1))
+    biased = (step("load", (0,)), step("load", (1,)), step("add"))
+    if isinstance(last, Clamp):
+        program = (*biased, step("clamp", (last.low, last.high)))
+        atom = Map((m, channels), (dense((m, channels)), across), dense((m, channels)), program)
+        return values, Node("MAP", (6, 4), (5,), atom)
+    scaled = (step("load", (2,)), step("load", (3,)), step("mulq_by"), step("const", (last.zero_point,)), step("add"))
+    program = (*biased, *scaled, step("clamp", (last.low, last.high)))
+    atom = Map((m, channels), (dense((m, channels)), across, across, across), dense((m, channels)), program, "i32")
+    pairs = [Value(name, (channels,), DType.I32, data=data) for name, data in (("m", multiplier), ("s", shift))]
+    return [*values, *pairs], Node("MAP", (6, 4, 7, 8), (5,), atom)
+
+
+FUSED = [row for row in ROWS if row.operator in ("GEMM", "DEPTHWISE")]
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 8, 9, 16, 31, 32, 45])
+@pytest.mark.parametrize("row", FUSED, ids=lambda row: row.name)
+def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: int) -> None:
+    kernels, rng = forced(row), np.random.default_rng(channels)
+    units = 0 if row.operator == "DEPTHWISE" else row.nr + 1
+    for dtype in (DType.F32,) if row.dtype == "F32" else (DType.I8, DType.U8):
+        graph, feed = windows_graph(dtype, channels, units, rng)
+        fused = fuse(graph)
+        expected = row.operator if not units else "INDIRECT_GEMM" if channels >= 3 else "GEMM"
+        assert fused.nodes[-1].op == expected
+        assert len(fused.nodes) == (3 if expected == "GEMM" else 1)
+        assert_same(run_guarded(fused, kernels, feed), reference.run(graph, feed), 2e-4)
+
+
+def test_every_operator_of_the_registry_has_cases() -> None:
+    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE"}
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    portable = {(row.operator, row.dtype) for row in ROWS if row.isa == 0}
+    assert portable == {(row.operator, row.dtype) for row in ROWS}, "an ISA variant without a portable twin"
+
+
+# -------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("index", [-1, 5, 2**40])
+@pytest.mark.parametrize("atom", [Gather(5, 2, 3), Scatter("add", 5, 2, 3)], ids=["gather", "scatter"])
+def test_an_index_outside_its_rows_stops_the_run_and_names_the_node(atom: Gather | Scatter, index: int) -> None:
+    arrays = [np.ones((5, 2), np.float32), np.array([1, index, 2], np.int64)]
+    if isinstance(atom, Scatter):
+        arrays.append(np.ones((3, 2), np.float32))
+    graph, feed = atom_graph((atom, arrays, [((atom.rows if isinstance(atom, Scatter) else 3, 2), DType.F32)], set()))
+    with pytest.raises(RunError, match=f"{atom.NAME}#0: an index is outside"):
+        cpu.CpuBackend().lower(graph).run(feed)
+
+
+def test_every_allocation_that_fails_is_an_error_and_leaks_nothing() -> None:
+    case = next(gemm_cases(next(row for row in ROWS if row.operator == "GEMM"), np.random.default_rng(0)))
+    graph, feed = atom_graph(case)
+    try:
+        for nth, what in ((1, "arena"), (2, "weights")):
+            lib.ck_fail_alloc(nth)
+            with pytest.raises(RunError, match=f"no memory for the {what}"):
+                cpu.CpuBackend().lower(graph)
+    finally:
+        lib.ck_fail_alloc(0)
+    assert len(cpu.CpuBackend().lower(graph).run(feed)) == 1
+    assert lib.ck_alloc(-1) == ckernels.ffi.NULL
