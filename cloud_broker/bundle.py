@@ -17,6 +17,7 @@ from cloud_broker.wire import digest
 from cloud_broker.wire.messages import FileEntry, Manifest
 
 FILES: tuple[tuple[str, ...], ...] = (
+    ("task", "resources", "*"),
     ("model", "file"),
     ("model", "post", "*", "file"),
     ("script", "file"),
@@ -85,17 +86,17 @@ def _named(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _walk(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Every (table, value) that `keys` leads to."""
+    """Every (table, value) that `keys` leads to; `table` is the innermost one on the way."""
     key, rest = keys[0], keys[1:]
     if key == "*":
         children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        for child in children:
-            yield from _walk(child, rest)
-    elif isinstance(value, dict) and key in value:
+    else:
+        children = [value[key]] if isinstance(value, dict) and key in value else []
+    for child in children:
         if rest:
-            yield from _walk(value[key], rest)
+            yield from _walk(child, rest)
         else:
-            yield value, value[key]
+            yield value if isinstance(value, dict) else {}, child
 
 
 def _read(folder: Path, path: str, spec_path: Path) -> bytes:

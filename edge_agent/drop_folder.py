@@ -96,6 +96,7 @@ def named(spec: Spec) -> Iterator[str]:
         yield spec.model.file
     if spec.script:
         yield spec.script.file
+    yield from spec.task.resources
     yield from (test.replay for test in spec.test)
     yield from (source.path for source in spec.sources.values() if isinstance(source, FileSource))
 

@@ -36,6 +36,8 @@ class TaskSection(Section):
     version: Version = "1.0.0"
     about: str = ""
     needs: Needs = Needs()
+    resources: tuple[RelativePath, ...] = ()
+    """More files of the bundle: what a script opens, or the pictures that a test's recording names."""
 
 
 # --- sources ------------------------------------------------------------------------------------------------
