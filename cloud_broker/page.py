@@ -208,7 +208,8 @@ STYLE = """
     --good2: #173527; --busy2: #3a2e12; --bad2: #43201d; --rest: #3a4352; --mark: #8aa9ff } }
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 1180px; padding: 20px 24px 48px; background: var(--page);
-  color: var(--ink); font: 14px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; font-variant-numeric: tabular-nums }
+  color: var(--ink); font: 14px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+  font-variant-numeric: tabular-nums }
 header { display: flex; align-items: baseline; justify-content: space-between }
 h1 { font-size: 20px; margin: 0 }
 h2 { font-size: 12px; margin: 28px 0 8px; color: var(--soft); text-transform: uppercase;

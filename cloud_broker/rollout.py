@@ -277,8 +277,8 @@ class _Machine:
 
     def __init__(self, state: Rollout, now: float) -> None:
         self.state = state
-        """All but the members, which are in `members` until `result`."""
-        self.members = dict(state.members)
+        """All but the members; those are in `members` until `result`, sorted, so that they have one order."""
+        self.members = dict(sorted(state.members.items()))
         self.now = now
         self.actions: list[Action] = []
 
