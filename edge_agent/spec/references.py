@@ -251,7 +251,7 @@ class _Expressions:
         if stage in spec.streams:
             stream = spec.streams[stage]
             if stream.window:
-                return WINDOW_COLUMNS | stream.aggregate.keys()
+                return WINDOW_COLUMNS.union(stream.aggregate)
             return _plus(self.columns(stream.from_), stream.map)
         if stage == MODEL and spec.model:
             added = [name for step in spec.model.post for name in _added(step)]
