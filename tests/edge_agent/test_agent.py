@@ -183,8 +183,12 @@ class World:
         return [message for message in self.heard if isinstance(message, Report)][-1]
 
     @property
+    def hellos(self) -> list[Hello]:
+        return [message for message in self.heard if isinstance(message, Hello)]
+
+    @property
     def profile(self) -> dict[str, Running]:
-        whole = [m.profile for m in self.heard if isinstance(m, Hello) and m.profile is not None]
+        whole = [hello.profile for hello in self.hellos if hello.profile is not None]
         return dict(whole[-1])
 
     @property
@@ -725,18 +729,15 @@ def test_a_release_that_takes_the_agent_down_is_given_up(world: World) -> None:
 
 def test_hello_on_connect_on_change_when_asked_and_as_the_heartbeat(world: World) -> None:
     world.boot()
-    world.until(lambda: any(isinstance(m, Hello) for m in world.heard))
-    hellos = [m for m in world.heard if isinstance(m, Hello)]
-    assert hellos[0].profile == {}
+    world.until(lambda: world.hellos)
+    assert [hello.profile for hello in world.hellos] == [{}]
     assert Presence(board="pi-1", session=1, online=True) in world.heard
-    world.heard.clear()
     world.clock.advance(31)
-    world.until(lambda: world.heard)
-    assert isinstance(world.heard[0], Hello) and world.heard[0].profile is None
-    world.heard.clear()
-    world.send(Ask(profile_hash=hellos[0].profile_hash), "ask")
-    world.until(lambda: world.heard)
-    assert isinstance(world.heard[0], Hello) and world.heard[0].profile == {}
+    world.until(lambda: len(world.hellos) == 2)
+    assert world.hellos[1].profile is None
+    world.send(Ask(profile_hash=world.hellos[0].profile_hash), "ask")
+    world.until(lambda: len(world.hellos) == 3)
+    assert world.hellos[2].profile == {}
     world.crash()
     assert world.heard[-1] == Presence(board="pi-1", session=1, online=False)
     world.boot()
