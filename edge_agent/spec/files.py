@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,8 @@ def check_files(
         files.model(spec)
     if spec.script:
         files.script(spec.script.file, spec.script.entry)
+    for i, resource in enumerate(spec.task.resources):
+        files.read(("task", "resources", i), resource)
     for key, source in spec.sources.items():
         if isinstance(source, FileSource):
             files.records(("sources", key, "path"), source.path, source.format)
@@ -121,7 +123,7 @@ class _Files:
 
     def beside(self, target: Path) -> list[str]:
         try:
-            return [entry.name for entry in target.parent.iterdir()]
+            return [entry.name for entry in target.parent.iterdir() if entry.suffix == target.suffix]
         except OSError:
             return []
 
@@ -159,7 +161,8 @@ class _Files:
             return
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
         function = next((node for node in functions if node.name == entry), None)
-        path: KeyPath = ("script", "entry")
+        named: KeyPath = ("script", "entry")
+        path = named if named in self.spans.values else ("script", "file")
         if function is None:
             names = [node.name for node in functions]
             hint = near(entry, names) or f"functions there: {', '.join(names) or 'none'}"
@@ -185,7 +188,11 @@ def _bad_record(data: bytes, format: str) -> str:
         return f": byte {error.start} is not UTF-8"
     if format == "csv":
         try:
-            return "" if next(csv.reader(io.StringIO(text)), None) else ": there is no line of column names"
+            return (
+                ""
+                if next(csv.reader(_without_comments(text)), None)
+                else ": there is no line of column names"
+            )
         except csv.Error as error:
             return f":1: {error}"
     for number, line in enumerate(text.split("\n"), 1):
@@ -195,6 +202,10 @@ def _bad_record(data: bytes, format: str) -> str:
         except (ValueError, RecursionError) as error:
             return f":{number}: {error}"
     return ""
+
+
+def _without_comments(text: str) -> Iterator[str]:
+    return (line for line in io.StringIO(text) if not line.startswith("#"))
 
 
 def _takes_two(arguments: ast.arguments) -> bool:

@@ -24,7 +24,6 @@ from edge_agent.spec.spans import Path, Spans, scan
 MAX_CHARACTERS = 256 * 1024
 MAX_DEPTH = 32
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}|\$\{")
-_AT = re.compile(r" \(at (?:line \d+, column \d+|end of document)\)$")
 
 
 def load(
@@ -78,8 +77,8 @@ def _parse(text: str, name: str) -> tuple[Document, Spans]:
         message = f"nested more than {MAX_DEPTH} deep"
         raise SpecError([Problem(name, 0, 0, 0, "E002", message)], text) from None
     except tomli.TOMLDecodeError as error:
-        message = _AT.sub("", error.msg)
-        hint = _syntax_hint(text, error.lineno)
+        message = error.msg
+        hint = _syntax_hint(text, error)
         problem = Problem(name, error.lineno, error.colno, 1, "E001", message[:1].lower() + message[1:], hint)
         raise SpecError([problem], text) from None
     return document, scan(text)
@@ -91,22 +90,28 @@ def _depth(value: Any) -> int:
 
 
 _SLIPS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"""^\s*[\w.-]+\s*:\s"""), "TOML writes key = value"),
-    (re.compile(r"""^\s*[\w.-]+\s*=\s*(?:#|$)"""), "a value is missing after ="),
-    (re.compile(r"""^\s*[\w.-]+\s*=\s*(?:True|False)\b"""), "booleans are true and false"),
-    (re.compile(r"""^\s*[\w.-]+\s*=\s*[A-Za-z_/.]"""), "text needs quotes"),
+    (re.compile(r"^\s*[\w.-]+\s*:(?:\s|$)"), "TOML writes key = value"),
+    (re.compile(r"=\s*(?:#|$)"), "a value is missing after ="),
+    (re.compile(r"=\s*(?:True|False)\b"), "booleans are true and false"),
     (
-        re.compile(r"""^\s*[\w.-]+\s*=\s*[\d.]+[A-Za-z%]"""),
-        'a number with a unit needs quotes, such as "10s"',
+        re.compile(r"=\s*\d[\d.]*\s?(?:us|ms|[smhd]|[KMG]i?B|B|%)(?!\w)"),
+        'quantities need quotes, such as "10s"',
     ),
-    (re.compile(r"""=\s*\{[^}]*$"""), "an inline table { … } stays on one line"),
+    (re.compile(r"^\s*[\w.-]+\s*=\s*[A-Za-z_/.]"), "text needs quotes"),
 )
+"""By the line."""
+_CAUSES = {
+    "Cannot overwrite a value": "this key was given before",
+    "Illegal character '\\n'": "a text ends with its quote on the same line",
+}
+"""By what tomli says."""
 
 
-def _syntax_hint(text: str, line: int) -> str:
+def _syntax_hint(text: str, error: tomli.TOMLDecodeError) -> str:
     lines = text.split("\n")
-    source = lines[line - 1] if 0 < line <= len(lines) else ""
-    return next((hint for slip, hint in _SLIPS if slip.search(source)), "")
+    source = lines[error.lineno - 1] if 0 < error.lineno <= len(lines) else ""
+    by_line = next((hint for slip, hint in _SLIPS if slip.search(source)), "")
+    return _CAUSES.get(error.msg, by_line)
 
 
 # --- strings ------------------------------------------------------------------------------------------------

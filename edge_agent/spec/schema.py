@@ -46,14 +46,17 @@ def validate(document: Document, spans: Spans) -> Spec | list[Finding]:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a task spec; an editor finds it through a first line `#:schema task-1.json`."""
+    """JSON Schema of a task spec; an editor finds it through a first line `#:schema FILE` of the spec."""
     schema = Spec.model_json_schema(by_alias=True)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "Walle task spec, schema 1"
-    schema["description"] = (
-        "Name this file on the first line of a spec for checks and completion: #:schema FILE"
-    )
-    return schema
+    for section in schema["$defs"].values():
+        for key in section["properties"].values():
+            if key.get("type") == "string" and not isinstance(key.get("default"), str):
+                key.pop("default", None)  # a quantity: text in the file, a number in the model
+    return schema | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Walle task spec, schema 1",
+        "description": "Checks and completes a spec whose first line is `#:schema FILE`, this file",
+    }
 
 
 # --- where an error is --------------------------------------------------------------------------------------
@@ -256,7 +259,8 @@ def _not_a_choice(case: _Case) -> Finding:
     choices = get_args(_bare(case.place.shape))
     message = f"{label(case.path)} cannot be {_shown(case.got)}"
     hint = near(case.got, choices) if isinstance(case.got, str) and isinstance(choices[0], str) else ""
-    notes = (f"expected one of {', '.join(map(_shown, choices))}",)
+    expected = ", ".join(map(_shown, choices))
+    notes = (f"expected one of {expected}" if len(choices) > 1 else f"expected {expected}",)
     return Finding(case.span, "E033", message, hint, notes)
 
 
@@ -359,9 +363,9 @@ _ROWS: dict[str, Callable[[_Case], Finding]] = {
     "greater_than": _bound("be more than {gt}"),
     "greater_than_equal": _bound("be at least {ge}"),
     "less_than_equal": _bound("be at most {le}"),
-    "too_short": _bound("have at least {min_length} elements"),
-    "too_long": _bound("have at most {max_length} elements"),
-    "string_too_short": _bound("have at least {min_length} characters"),
-    "string_too_long": _bound("have at most {max_length} characters"),
+    "too_short": _bound("have {min_length} or more elements"),
+    "too_long": _bound("have {max_length} or fewer elements"),
+    "string_too_short": _bound("have {min_length} or more characters"),
+    "string_too_long": _bound("have {max_length} or fewer characters"),
 }
 """pydantic's error type -> our words."""

@@ -78,7 +78,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_UNIT = re.compile(r"\\u.{4}|\\U.{8}|(?P<nothing>\\[ \t]*\n\s*)|\\.|.", re.DOTALL)
+_UNIT = re.compile(r"\\u.{4}|\\U.{8}|\\x.{2}|(?P<nothing>\\[ \t]*\n\s*)|\\.|.", re.DOTALL)
 
 
 def _units(literal: str) -> list[re.Match[str]]:

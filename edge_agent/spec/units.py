@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -46,14 +46,13 @@ def _fix(
     """A hint that says what was probably meant."""
     if isinstance(text, int | float) and not isinstance(text, bool):
         return f'did you mean "{text}{example.lstrip("0123456789")}"?'
-    if match is None:
-        return f'such as "{example}"'
-    word = match[2].rstrip("s").lower()
-    same = (unit for unit in units if unit.lower() == match[2].lower())
-    unit = _WORDS.get(word, "")
-    if unit not in units:
-        unit = next(same, example.lstrip("0123456789"))
-    return f'did you mean "{match[1]}{unit}"?'
+    if match is not None:
+        same = (unit for unit in units if unit.lower() == match[2].lower())
+        unit = _WORDS.get(match[2].rstrip("s").lower(), "") or next(same, "")
+        unit = unit if match[2] else example.lstrip("0123456789")
+        if unit in units:
+            return f'did you mean "{match[1]}{unit}"?'
+    return f'such as "{example}"'
 
 
 def duration(text: Any) -> float:
@@ -66,7 +65,13 @@ def size(text: Any) -> int:
     return int(_quantity(text, SIZES, "size", "64MiB"))
 
 
-Duration = Annotated[float, BeforeValidator(duration)]
-Period = Annotated[Duration, Field(gt=0)]
+def _written(units: dict[str, float] | dict[str, int], example: str) -> WithJsonSchema:
+    """What an editor may accept: text, though the value is a number."""
+    pattern = rf"^\s*\d{{1,15}}(\.\d{{1,9}})?\s*({'|'.join(units)})\s*$"
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+Duration = Annotated[float, BeforeValidator(duration), _written(DURATIONS, "10s")]
+Period = Annotated[float, BeforeValidator(duration), Field(gt=0), _written(DURATIONS, "10s")]
 """A duration above zero."""
-Size = Annotated[int, BeforeValidator(size)]
+Size = Annotated[int, BeforeValidator(size), _written(SIZES, "64MiB")]

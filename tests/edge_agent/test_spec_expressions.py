@@ -234,9 +234,9 @@ def test_one_row_is_what_python_says_and_columns_are_their_rows(text: str) -> No
     rows = [dict(zip(NAMES, row, strict=True)) for row in zip(*NAMES.values(), strict=True)]
     expected = [eval(text, {"__builtins__": {}, "bool": bool, **PYTHON}, row) for row in rows]
     singles = [expression.evaluate(row) for row in rows]
-    assert singles == pytest.approx(expected)
+    assert [float(single) for single in singles] == pytest.approx([float(x) for x in expected])
     columns = expression.evaluate({name: np.array(column) for name, column in NAMES.items()})
-    assert np.broadcast_to(columns, 4).tolist() == pytest.approx(expected)
+    assert np.broadcast_to(columns, 4).astype(float).tolist() == pytest.approx([float(x) for x in expected])
 
 
 # --- any text at all ---

@@ -1,0 +1,2 @@
+def on_result(item, state):
+    return {"a": 1

@@ -1,0 +1,58 @@
+"""The worked specs: each loads, its files are right, its own `[[test]]`s pass, and it says what it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import runtime
+from edge_agent.replay import run_tests
+from edge_agent.spec import check
+
+SPECS = Path(__file__).parents[2] / "specs"
+TASKS = sorted((SPECS / "tasks").glob("*/*.toml"))
+
+
+def open_bytes(model: bytes) -> runtime.Program:
+    return runtime.load(model)
+
+
+def open_model(path: Path, backend: str) -> runtime.Program:  # noqa: ARG001  # every backend gives the same
+    return runtime.load(path)
+
+
+def test_they_are_all_here() -> None:
+    assert {path.stem for path in TASKS} >= {"digits", "door", "hot", "telemetry"}
+    assert all(path.stem == path.parent.name for path in TASKS)
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_it_checks(path: Path) -> None:
+    report = check(path, open_model=open_bytes, env={})
+    assert report.ok, str(report)
+    assert report.spec is not None and report.spec.task.name == path.stem
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_its_own_tests_pass(path: Path) -> None:
+    spec = check(path, env={}).spec
+    assert spec is not None
+    results = run_tests(spec, path.parent, open_model=open_model)
+    assert [result for result in results if not result.passed or result.detail] == []
+    assert len(results) == len(spec.test) and (results or path.stem == "hot")
+
+
+def test_the_smallest_spec_is_the_one_in_the_readme() -> None:
+    assert (SPECS / "tasks" / "hot" / "hot.toml").read_text() in (SPECS.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("copy", "original"),
+    [
+        ("tasks/digits/digits_int8.tflite", "models/digits_int8.tflite"),
+        ("tasks/telemetry/telemetry_ae_f32.tflite", "models/telemetry_ae_f32.tflite"),
+    ],
+)
+def test_models_are_those_that_were_trained(copy: str, original: str) -> None:
+    assert (SPECS / copy).read_bytes() == (SPECS / original).read_bytes()
