@@ -184,9 +184,7 @@ class Server:
         self._listener: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> None:
-        self._listener = await self._loop.create_server(
-            lambda: Connection(self), host, port, backlog=BACKLOG, reuse_address=True
-        )
+        self._listener = await self._loop.create_server(lambda: Connection(self), host, port, backlog=BACKLOG)
         self.port = self._listener.sockets[0].getsockname()[1]
         self._tick()
 

@@ -391,7 +391,7 @@ def test_will(will: Will, expiry: int, leave: Packet | None, waits: list[bool]) 
     if leave:
         talk.say("a", leave)
     talk.lose("a")
-    seen = []
+    seen: list[bool] = []
     for _ in waits:
         seen.append(b"gone" in talk.payloads("watch") or any(seen))
         talk.wait(15)

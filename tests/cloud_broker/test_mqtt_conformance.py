@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-V311, V5 = paho.MQTTv311, paho.MQTTv5
+V311, V5 = MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
 WAIT = 20.0  # a hang guard, never a measure
 
 
 def props(kind: int, **values: Any) -> Properties:
-    found = Properties(kind)
+    found = Properties(kind)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         setattr(found, name, value)
     return found
@@ -27,7 +27,7 @@ def props(kind: int, **values: Any) -> Properties:
 class Probe:
     """A paho client whose callbacks land in queues."""
 
-    def __init__(self, url: str, version: int, client_id: str, **options: Any) -> None:
+    def __init__(self, url: str, version: MQTTProtocolVersion, client_id: str, **options: Any) -> None:
         self.version, self.address = version, urlsplit(url)
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self.events: queue.Queue[tuple[str, Any]] = queue.Queue()
@@ -94,7 +94,7 @@ def make(mqtt_url: str, request: pytest.FixtureRequest) -> Iterator[Make]:
     """make(version, name): a client whose id is this test's own."""
     made: list[Probe] = []
 
-    def build(version: int, name: str, **options: Any) -> Probe:
+    def build(version: MQTTProtocolVersion, name: str, **options: Any) -> Probe:
         made.append(Probe(mqtt_url, version, f"{request.node.name[:40]}/{name}", **options))
         return made[-1]
 
@@ -103,7 +103,7 @@ def make(mqtt_url: str, request: pytest.FixtureRequest) -> Iterator[Make]:
         probe.close()
 
 
-def connected(make: Make, version: int, name: str) -> Probe:
+def connected(make: Make, version: MQTTProtocolVersion, name: str) -> Probe:
     probe = make(version, name)
     probe.connect()
     return probe
@@ -113,13 +113,13 @@ def payloads(probe: Probe, marker: bytes = b"end") -> list[bytes]:
     """Everything up to a marker message: the way to show that nothing else came."""
     found = []
     while (message := probe.take()).payload != marker:
-        found.append(message.payload)
+        found.append(bytes(message.payload))
     return found
 
 
 @versions
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_publish_subscribe(make: Make, version: int, qos: int) -> None:
+def test_publish_subscribe(make: Make, version: MQTTProtocolVersion, qos: int) -> None:
     reader, writer = connected(make, version, "reader"), connected(make, version, "writer")
     assert reader.subscribe(f"qos/{version}/{qos}", qos) == [qos]
     sent = [b"%d" % n for n in range(50)]
@@ -131,7 +131,7 @@ def test_publish_subscribe(make: Make, version: int, qos: int) -> None:
 
 
 @versions
-def test_delivery_qos_is_the_lower_one(make: Make, version: int) -> None:
+def test_delivery_qos_is_the_lower_one(make: Make, version: MQTTProtocolVersion) -> None:
     reader, writer = connected(make, version, "reader"), connected(make, version, "writer")
     assert reader.subscribe(f"low/{version}", 1) == [1]
     for qos in (0, 1, 2):
@@ -140,7 +140,7 @@ def test_delivery_qos_is_the_lower_one(make: Make, version: int) -> None:
 
 
 @versions
-def test_one_megabyte(make: Make, version: int) -> None:
+def test_one_megabyte(make: Make, version: MQTTProtocolVersion) -> None:
     reader = connected(make, version, "reader")
     reader.subscribe("large", 1)
     body = bytes(range(256)) * 4096
@@ -149,7 +149,7 @@ def test_one_megabyte(make: Make, version: int) -> None:
 
 
 @versions
-def test_wildcards(make: Make, version: int) -> None:
+def test_wildcards(make: Make, version: MQTTProtocolVersion) -> None:
     reader, writer = connected(make, version, "reader"), connected(make, version, "writer")
     reader.subscribe(f"w{version}/+/temp", 1)
     reader.subscribe(f"w{version}/deep/#", 1)
@@ -161,7 +161,7 @@ def test_wildcards(make: Make, version: int) -> None:
 
 
 @versions
-def test_unsubscribe(make: Make, version: int) -> None:
+def test_unsubscribe(make: Make, version: MQTTProtocolVersion) -> None:
     reader = connected(make, version, "reader")
     reader.subscribe("un/a", 1)
     reader.subscribe("un/b", 1)
@@ -172,7 +172,7 @@ def test_unsubscribe(make: Make, version: int) -> None:
 
 
 @versions
-def test_retained(make: Make, version: int) -> None:
+def test_retained(make: Make, version: MQTTProtocolVersion) -> None:
     writer = connected(make, version, "writer")
     for name in ("a", "b", "c"):
         writer.publish(f"keep{version}/{name}", name.encode(), retain=True)
@@ -208,7 +208,7 @@ def test_no_local(make: Make) -> None:
 
 @versions
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "disconnected"])
-def test_will(make: Make, version: int, lost: bool) -> None:
+def test_will(make: Make, version: MQTTProtocolVersion, lost: bool) -> None:
     watcher, board = connected(make, version, "watcher"), make(version, "board")
     watcher.subscribe(f"will{version}/{lost}", 1)
     board.client.will_set(f"will{version}/{lost}", b"gone", 1)
@@ -237,7 +237,7 @@ def test_will_delay_is_cancelled_by_a_reconnect(make: Make) -> None:
 
 
 @versions
-def test_offline_queue(make: Make, version: int) -> None:
+def test_offline_queue(make: Make, version: MQTTProtocolVersion) -> None:
     options: dict[str, Any] = {"clean_session": False} if version == V311 else {}
     board, writer = make(version, "board", **options), connected(make, version, "writer")
     assert not board.connect(clean=False, expiry=3600).session_present
@@ -332,7 +332,7 @@ def test_topic_alias(make: Make) -> None:
 
 
 @versions
-def test_take_over(make: Make, version: int) -> None:
+def test_take_over(make: Make, version: MQTTProtocolVersion) -> None:
     first, second = make(version, "same"), make(version, "same")
     first.connect()
     second.connect()

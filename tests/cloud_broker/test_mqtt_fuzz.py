@@ -10,6 +10,7 @@ from cloud_broker.mqtt.packets import (
     Connect,
     Decoder,
     Disconnect,
+    Packet,
     Puback,
     Publish,
     Pubrel,
@@ -37,9 +38,8 @@ def fuzz(data: bytes) -> None:
         for now, at in enumerate(range(0, len(stream), size)):
             for packet in decoder.feed(stream[at : at + size]):
                 assert list(Decoder(decoder.version).feed(encode(packet, decoder.version))) == [packet]
-                for action in broker.step("c", packet, float(now)):
-                    if isinstance(action, Send):
-                        encode(action.packet, action.version)
+                answers = [a for a in broker.step("c", packet, float(now)) if isinstance(a, Send)]
+                assert all(encode(answer.packet, answer.version) for answer in answers)
     except ProtocolError as error:
         broker.failed("c", error, 0.0)
     broker.closed("c", 0.0)
@@ -50,7 +50,7 @@ def seeds() -> list[bytes]:
     """Whole conversations of both versions."""
     found = []
     for choice, version in ((254, V5), (255, V311)):
-        packets = [
+        packets: list[Packet] = [
             Connect("a", version, True, 9, Will("w", b"x", 1), "u", b"p"),
             Subscribe(1, (Subscription("t/#", 2), Subscription("$share/g/+", 1))),
             Publish("t/x", b"payload", 2, True, False, 5),

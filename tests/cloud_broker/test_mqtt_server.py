@@ -117,7 +117,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, qos: int) ->
     with process(tmp_path) as (_, port):
         reader = Peer(port)
         assert reader.connect("reader", expiry=3600).session_present
-        got = set()
+        got: set[bytes] = set()
         while not acknowledged <= got:
             packet = reader.take()
             assert isinstance(packet, Publish)
