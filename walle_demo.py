@@ -215,16 +215,18 @@ DEPLOY = """
 [deploy]
 steps = ["1 board", "100%"]
 hold = "1s"
-probation = "2s"
+probation = "3s"
 """
 
 
-def telemetry(version: str) -> Callable[[str], str]:
-    """The worked spec as another version: shorter windows, and how to spread it."""
+def telemetry(number: str) -> Callable[[str], str]:
+    """The worked spec as another version: it looks more often, and says how to spread it."""
 
     def change(text: str) -> str:
-        named = text.replace('name = "telemetry"', f'name = "telemetry"\nversion = "{version}"')
-        return named.replace('size = "2s"', 'size = "1s"').replace("[sources]", f"{DEPLOY}\n[sources]")
+        named = text.replace('name = "telemetry"', f'name = "telemetry"\nversion = "{number}"')
+        return named.replace('every = "250ms"', 'every = "200ms"').replace(
+            "[sources]", f"{DEPLOY}\n[sources]"
+        )
 
     return change
 
@@ -262,8 +264,8 @@ def edit_is_swapped_in(system: System) -> str:
     """Edit a running spec: the new version takes over."""
     board = system.boards[0]
     began = time.monotonic()
-    spec = system.drop(board, "telemetry", telemetry("1.0.1"))
-    wait_for("version 1.0.1", lambda: "1.0.1" in status_file(spec), 30)
+    system.drop(board, "telemetry", telemetry("1.0.1"))
+    wait_for("version 1.0.1", lambda: version(system, board, "telemetry") == "1.0.1", 30)
     took = time.monotonic() - began
     wait_for("its first window", lambda: runs(system, board, "telemetry", "1.0.1"), 30)
     return f"{board} runs 1.0.1, {took * 1000:.0f} ms after the file was written"
@@ -327,6 +329,11 @@ def results(system: System, board: str, task: str) -> int:
     return 0 if found is None else int(found["evidence"]["results"])
 
 
+def version(system: System, board: str, task: str) -> str:
+    found = system.task(board, task)
+    return "" if found is None else str(found["version"])
+
+
 def runs(system: System, board: str, task: str, version: str) -> bool:
     """The task is this very version and has shown a result."""
     found = system.task(board, task)
@@ -356,12 +363,12 @@ def finished(system: System, id: str) -> dict[str, Any] | None:
     return rollout if over else None
 
 
-def bundle(system: System, version: str) -> Path:
+def bundle(system: System, number: str) -> Path:
     """A folder with the telemetry task as another version, ready to release."""
-    folder = system.folder / "releases" / version
+    folder = system.folder / "releases" / number
     shutil.copytree(SPECS / "tasks" / "telemetry", folder)
     spec = folder / "telemetry.toml"
-    spec.write_text(telemetry(version)(spec.read_text()))
+    spec.write_text(telemetry(number)(spec.read_text()))
     return folder
 
 
@@ -449,7 +456,7 @@ def stay(system: System) -> None:
     from rich.live import Live
 
     first = system.boards[0]
-    hint = f"page      {system.http}/\npictures  {system.inbox(first)}\nspecs     {system.specs(first)}\nCtrl-C ends"
+    hint = f"\npage      {system.http}/\npictures  {system.inbox(first)}\nspecs     {system.specs(first)}"
     with Live(console=Console(), refresh_per_second=4) as live:
         while True:
             live.update(Group(table(system), hint))
