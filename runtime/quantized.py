@@ -69,3 +69,35 @@ def multiply_by_quantized_multiplier(x: Array, multiplier: Array | int, shift: A
 
 def _bits(exponent: Array | int) -> Array:
     return np.clip(np.asarray(exponent, np.int64), 0, 31)
+
+
+# ---------------------------------------------------------------- gemmlowp's exponential
+
+EXP_INTEGER_BITS = 5
+"""Of the argument, Q5.26; the result is Q0.31."""
+_EXP_FRACTION_BITS = 31 - EXP_INTEGER_BITS
+_EXP_OF_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+"""exp(-2^k) for k = -2..4 in Q0.31."""
+
+
+def exp_on_negative_values(a: Array) -> Array:
+    """exp of Q5.26 arguments <= 0 as Q0.31: Taylor at -1/8 for the last quarter, then one factor per higher bit."""
+    quarter = 1 << (_EXP_FRACTION_BITS - 2)
+    within = (a & (quarter - 1)) - quarter
+    result = _exp_within_quarter(saturating_shift_left(within, EXP_INTEGER_BITS))
+    remainder = within - a
+    for power, factor in enumerate(_EXP_OF_POWERS):
+        bit = 1 << (_EXP_FRACTION_BITS - 2 + power)
+        result = np.where(remainder & bit, doubling_high_multiply(result, np.array(factor)), result)
+    return np.where(a == 0, I32_MAX, result).astype(np.int32)
+
+
+def _exp_within_quarter(a: Array) -> Array:
+    """exp on [-1/4, 0) in Q0.31, by the Taylor polynomial of degree 4 around -1/8."""
+    at_eighth, third = np.array(1895147668), np.array(715827883)  # exp(-1/8), 1/3
+    x = wrap_i32(a.astype(np.int64) + (1 << 28))
+    x2 = doubling_high_multiply(x, x)
+    x3, x4 = doubling_high_multiply(x2, x), doubling_high_multiply(x2, x2)
+    cubic = doubling_high_multiply(rounding_shift_right(x4, 2) + x3, third)
+    tail = rounding_shift_right(cubic + x2, 1)
+    return wrap_i32(at_eighth + doubling_high_multiply(at_eighth, x + tail).astype(np.int64))
