@@ -1,7 +1,8 @@
-"""The C kernels behind cffi: `ffi`, `lib`, and the registry as Python rows. `ck.h` documents everything in `lib`.
+"""The C kernels behind cffi: `ffi`, `lib`, and the registry as Python rows. `ck.h` documents everything in
+`lib`.
 
-`WALLE_ISA` (a comma-separated list such as `scalar` or `avx2`) limits the instruction sets that kernels may use;
-`WALLE_CKERNELS` names a folder with another build of the extension.
+`WALLE_ISA` (a comma-separated list such as `scalar` or `avx2`) limits the instruction sets that kernels may
+use; `WALLE_CKERNELS` names a folder with another build of the extension.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ ISA_NAMES = {"scalar": 0, "avx2": 1, "neon": 2}
 
 
 def __getattr__(name: str) -> Any:
-    """`ffi` and `lib`, loaded when first asked for: `python -m ckernels.build` imports this package to make them."""
+    """`ffi` and `lib`, loaded when first asked for: `python -m ckernels.build` imports this package to make
+    them.
+    """
     if name not in ("ffi", "lib"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(_extension(), name)
@@ -29,12 +32,16 @@ def _extension() -> Any:
     try:
         return importlib.import_module("ckernels._ckernels")
     except ModuleNotFoundError as error:
-        raise ImportError("the C kernels are not built for this Python: run `make build`", name=error.name) from None
+        raise ImportError(
+            "the C kernels are not built for this Python: run `make build`", name=error.name
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One micro-kernel; operator and dtype are names such as "GEMM" and "F32", `kernel` and `pack` C functions."""
+    """One micro-kernel; operator and dtype are names such as "GEMM" and "F32", `kernel` and `pack` C
+    functions.
+    """
 
     name: str
     operator: str

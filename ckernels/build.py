@@ -1,8 +1,8 @@
 """Builds the C kernels: `python -m ckernels.build [--sanitize] [--force]`.
 
-`ck.h` is the cffi cdef as it stands, without its `#` lines. Objects go to `build/<cache tag>/`, the extension next to
-this package; with --sanitize both go to `build/<cache tag>-sanitize/`, which `WALLE_CKERNELS` selects at import.
-Nothing is compiled when sources, flags and compiler are those of the last build.
+`ck.h` is the cffi cdef as it stands, without its `#` lines. Objects go to `build/<cache tag>/`, the extension
+next to this package; with --sanitize both go to `build/<cache tag>-sanitize/`, which `WALLE_CKERNELS` selects
+at import. Nothing is compiled when sources, flags and compiler are those of the last build.
 """
 
 from __future__ import annotations
@@ -24,9 +24,18 @@ PACKAGE = Path(__file__).resolve().parent
 STANDARD = ("-std=c11", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 OPTIMISED = ("-O3",)
-SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
-ISA_FLAGS = {
-    "avx2": {"x86_64": ("-mavx2", "-mfma", "-ffp-contract=fast"), "i686": ("-mavx2", "-mfma", "-ffp-contract=fast")},
+SANITIZED = (
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
+ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "avx2": {
+        "x86_64": ("-mavx2", "-mfma", "-ffp-contract=fast"),
+        "i686": ("-mavx2", "-mfma", "-ffp-contract=fast"),
+    },
     "neon": {"aarch64": (), "armv7l": ("-mfpu=neon-vfpv4",)},
 }
 """Source name suffix -> machine -> flags. A file is left out on a machine that its suffix does not name."""
@@ -93,7 +102,9 @@ def _glue(work: Path, digest: str) -> Path:
     """The cffi module's C source; it carries the digest, so that caches can tell one build from another."""
     ffi = FFI()
     ffi.cdef(cdef() + "\nstatic const char *const ck_build_digest;\n")
-    ffi.set_source("ckernels._ckernels", f'#include "ck.h"\nstatic const char *const ck_build_digest = "{digest}";\n')
+    ffi.set_source(
+        "ckernels._ckernels", f'#include "ck.h"\nstatic const char *const ck_build_digest = "{digest}";\n'
+    )
     path = work / "_ckernels.c"
     ffi.emit_c_code(str(path))
     return path
@@ -103,14 +114,18 @@ def compiler() -> tuple[str, ...]:
     """The command from CC, or `cc`; raises BuildError where it is not installed."""
     command = tuple(os.environ.get("CC", "cc").split())
     if not command or shutil.which(command[0]) is None:
-        raise BuildError(f"no C compiler: {' '.join(command)!r} is not on the PATH; run `make system-deps`, or set CC")
+        raise BuildError(
+            f"no C compiler: {' '.join(command)!r} is not on the PATH; run `make system-deps`, or set CC"
+        )
     return command
 
 
 def _python_headers() -> str:
     folder = sysconfig.get_path("include")
     if not (Path(folder) / "Python.h").exists():
-        raise BuildError(f"no Python.h in {folder}: run `make system-deps` (Debian: python3-dev), then `make build`")
+        raise BuildError(
+            f"no Python.h in {folder}: run `make system-deps` (Debian: python3-dev), then `make build`"
+        )
     return folder
 
 
@@ -128,7 +143,9 @@ def _call(command: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ckernels.build", description="Build the C kernels.")
-    parser.add_argument("--sanitize", action="store_true", help="with ASan and UBSan, into a folder of its own")
+    parser.add_argument(
+        "--sanitize", action="store_true", help="with ASan and UBSan, into a folder of its own"
+    )
     parser.add_argument("--force", action="store_true", help="even when nothing has changed")
     options = parser.parse_args(arguments)
     try:

@@ -1,4 +1,6 @@
-"""The tensor engine: models in, Programs out. `load` and `Interpreter` are the two ways in; README has both in use."""
+"""The tensor engine: models in, Programs out. `load` and `Interpreter` are the two ways in; README has both
+in use.
+"""
 
 from runtime.compile import load
 from runtime.errors import EngineError, ExportError, ModelError, RunError, UnsupportedError

@@ -1,6 +1,6 @@
 """From the bytes of a model to a Program: the whole pipeline on one screen.
 
-    bytes -> importers.tflite -> shapes -> decompose -> simplify -> verify -> backend (memory plan, steps) -> Program
+bytes -> importers.tflite -> shapes -> decompose -> simplify -> verify -> backend (steps, memory) -> Program
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SEARCHED = ("cpu", "tflite")
 class Model:
     """A model file and what each stage makes of it, made once and when first asked for.
 
-    `input_shapes` replaces the shapes that the file declares, by tensor index; `keep_all` makes every intermediate tensor
-    of the file one more output; `name` stands in messages.
+    `input_shapes` replaces the shapes that the file declares, by tensor index; `keep_all` makes every
+    intermediate tensor of the file one more output; `name` stands in messages.
     """
 
     name: str
@@ -89,13 +89,14 @@ def load(
 ) -> Program:
     """A Program for the model on a backend of `BACKENDS`, or on the one that measures fastest here ("auto").
 
-    `cache_dir` keeps what "auto" has measured for the next start; without it nothing is kept. Raises ModelError for bytes
-    that are no model, UnsupportedError where the backend cannot run it, ValueError for an unknown backend.
+    `cache_dir` keeps what "auto" has measured for the next start; without it nothing is kept. Raises
+    ModelError for bytes that are no model, UnsupportedError where the backend cannot run it, ValueError for
+    an unknown backend.
     """
     source = read(model, input_shapes)
     if backend == "auto":
         candidates = {name: BACKENDS[name]() for name in SEARCHED}
-        choice, executor = search.choose(source, candidates, cache_dir and Path(cache_dir), clock)
+        choice, executor = search.choose(source, candidates, Path(cache_dir) if cache_dir else None, clock)
         return Program(executor, choice.backend)
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown: expected auto, {', '.join(BACKENDS)}")

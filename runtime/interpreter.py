@@ -1,7 +1,7 @@
 """`Interpreter`: a drop-in for `tflite_runtime.interpreter.Interpreter`; change the import and nothing else.
 
-Tensor indices, dictionaries and error types (ValueError, RuntimeError) are TFLite's. Two things are kinder: an array that
-`tensor()` gave may be held across `invoke()`, and a batch dimension may be resized at any time.
+Tensor indices, dictionaries and error types (ValueError, RuntimeError) are TFLite's. Two things are kinder:
+an array that `tensor()` gave may be held across `invoke()`, and a batch dimension may be resized at any time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Interpreter:
     """Loads a model; `allocate_tensors` compiles it, `invoke` runs it once.
 
     `num_threads` is checked and kept: kernels run on the calling thread. `experimental_op_resolver_type` and
-    `experimental_disable_delegate_clustering` are taken and change nothing, for there is one set of kernels and no delegate.
-    `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend` is ours: a row of
-    `runtime.compile.BACKENDS`.
+    `experimental_disable_delegate_clustering` are taken and change nothing, for there is one set of kernels
+    and no delegate. `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend`
+    is ours: a row of `runtime.compile.BACKENDS`.
     """
 
     def __init__(
@@ -81,25 +81,34 @@ class Interpreter:
             value = self._graph.values[i]
             self._arrays[i] = np.zeros(value.shape, value.dtype.numpy)
 
-    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int] | Array, strict: bool = False) -> None:
-        """Another shape for an input, from the next `allocate_tensors` on; `strict` lets only open dimensions (-1) change.
+    def resize_tensor_input(
+        self, input_index: int, tensor_size: Sequence[int] | Array, strict: bool = False
+    ) -> None:
+        """Another shape for an input, from the next `allocate_tensors` on; `strict` lets only open dimensions
+        (-1) change.
 
         Raises RuntimeError for a tensor that is no input, or a change that `strict` forbids.
         """
         if input_index not in self._inputs:
             raise RuntimeError(f"tensor {input_index} is no input: expected one of {list(self._inputs)}")
         shape, declared = tuple(int(size) for size in tensor_size), self._declared[input_index]
-        open_ = len(shape) == len(declared) and all(d in (-1, s) for d, s in zip(declared, shape, strict=True))
+        open_ = len(shape) == len(declared) and all(
+            d in (-1, s) for d, s in zip(declared, shape, strict=True)
+        )
         if strict and not open_:
             name = self._graph.values[input_index].name
-            raise RuntimeError(f"input {name!r} is {list(declared)}, only its -1 may change; got {list(shape)}")
+            raise RuntimeError(
+                f"input {name!r} is {list(declared)}, only its -1 may change; got {list(shape)}"
+            )
         self._model = replace(self._model, input_shapes={**self._model.input_shapes, input_index: shape})
         self._program = None
         for i in (*self._inputs, *self._outputs):
             self._arrays.pop(i, None)
 
     def invoke(self) -> None:
-        """Runs the model once, without the GIL. Raises RuntimeError before `allocate_tensors`, or when the run fails."""
+        """Runs the model once, without the GIL. Raises RuntimeError before `allocate_tensors`, or when the
+        run fails.
+        """
         if self._program is None:
             raise RuntimeError("invoke() before allocate_tensors()")
         try:
@@ -114,15 +123,21 @@ class Interpreter:
     # ---------------------------------------------------------------- tensors
 
     def set_tensor(self, tensor_index: int, value: Any) -> None:
-        """Copies `value` into an input. Raises ValueError for another shape or type, or a tensor that is no input."""
+        """Copies `value` into an input. Raises ValueError for another shape or type, or a tensor that is no
+        input.
+        """
         if tensor_index not in self._inputs:
             raise ValueError(f"tensor {tensor_index} is no input: expected one of {list(self._inputs)}")
         target, array = self._array(tensor_index), np.asarray(value)
         name = self._graph.values[tensor_index].name
         if array.dtype != target.dtype:
-            raise ValueError(f"input {tensor_index} ({name}): expected type {target.dtype}, got {array.dtype}")
+            raise ValueError(
+                f"input {tensor_index} ({name}): expected type {target.dtype}, got {array.dtype}"
+            )
         if array.shape != target.shape:
-            raise ValueError(f"input {tensor_index} ({name}): expected shape {target.shape}, got {array.shape}")
+            raise ValueError(
+                f"input {tensor_index} ({name}): expected shape {target.shape}, got {array.shape}"
+            )
         target[...] = array
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
@@ -149,14 +164,17 @@ class Interpreter:
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         return {
-            key: {"inputs": list(s.inputs), "outputs": list(s.outputs)} for key, s in self._graph.signatures.items()
+            key: {"inputs": list(s.inputs), "outputs": list(s.outputs)}
+            for key, s in self._graph.signatures.items()
         }
 
     def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
         """Raises ValueError for an unknown key, or for none where there is not exactly one signature."""
         keys = list(self._graph.signatures)
         if signature_key is None and len(keys) != 1:
-            raise ValueError(f"signature_key may be left out when there is one signature, this model has {len(keys)}")
+            raise ValueError(
+                f"signature_key may be left out when there is one signature, this model has {len(keys)}"
+            )
         key = keys[0] if signature_key is None else signature_key
         if key not in keys:
             raise ValueError(f"signature {key!r} is unknown: expected one of {keys}")
@@ -164,7 +182,11 @@ class Interpreter:
 
     def _array(self, index: int) -> Array:
         if index not in self._arrays:
-            why = "call allocate_tensors() first" if self._program is None else "only inputs, outputs and constants are kept"
+            why = (
+                "call allocate_tensors() first"
+                if self._program is None
+                else "only inputs, outputs and constants are kept"
+            )
             raise ValueError(f"tensor {index} has no data: {why}")
         return self._arrays[index]
 
@@ -178,7 +200,9 @@ class Interpreter:
             "shape": np.array(shape, np.int32),
             "shape_signature": np.array(self._declared[index], np.int32),
             "dtype": value.dtype.numpy.type,
-            "quantization": (q.scale[0], q.zero_point[0]) if q is not None and len(q.scale) == 1 else (0.0, 0),
+            "quantization": (q.scale[0], q.zero_point[0])
+            if q is not None and len(q.scale) == 1
+            else (0.0, 0),
             "quantization_parameters": {
                 "scales": np.array(q.scale if q is not None else (), np.float32),
                 "zero_points": np.array(q.zero_point if q is not None else (), np.int32),
@@ -195,7 +219,9 @@ class SignatureRunner:
         self._interpreter, self._signature = interpreter, interpreter._graph.signatures[key]
 
     def __call__(self, **arguments: Any) -> dict[str, Array]:
-        """Runs the model on inputs of any shape that it takes. Raises ValueError for a missing or unknown argument."""
+        """Runs the model on inputs of any shape that it takes. Raises ValueError for a missing or unknown
+        argument.
+        """
         wanted = self._signature.inputs
         if wrong := sorted(wanted.keys() ^ arguments.keys()):
             raise ValueError(f"argument {wrong[0]!r}: expected {sorted(wanted)}, got {sorted(arguments)}")
@@ -220,7 +246,9 @@ class SignatureRunner:
 
 
 def _declared_shapes(data: bytes) -> list[Shape]:
-    """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that were imported."""
+    """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that were
+    imported.
+    """
     subgraph = schema.Model.GetRootAs(data).Subgraphs(0)
     tensors = [subgraph.Tensors(i) for i in range(subgraph.TensorsLength())]
     return [

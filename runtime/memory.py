@@ -1,7 +1,7 @@
 """The memory plan: where each value of a program lives inside one arena.
 
-Greedy by size (Pisarchyk and Lee, 2020, arXiv 2001.03288, "greedy by size"): the biggest block is placed first, each at
-the lowest offset where it overlaps no block that is alive at the same time.
+Greedy by size (Pisarchyk and Lee, 2020, arXiv 2001.03288, "greedy by size"): the biggest block is placed
+first, each at the lowest offset where it overlaps no block that is alive at the same time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def aligned(size: int) -> int:
 
 
 def plan(blocks: Sequence[Block]) -> Plan:
-    """Offsets such that no two blocks alive in the same step overlap; never more than the sum of all aligned sizes."""
+    """Offsets such that no two blocks alive in the same step overlap; never more than the sum of all aligned
+    sizes.
+    """
     offsets = [0] * len(blocks)
     placed: list[tuple[int, int]] = []
     for index in sorted(range(len(blocks)), key=lambda i: (-blocks[i].size, i)):
@@ -48,4 +50,6 @@ def plan(blocks: Sequence[Block]) -> Plan:
         offsets[index] = offset
         placed.append((offset, index))
         placed.sort()
-    return Plan(tuple(offsets), max((o + aligned(b.size) for o, b in zip(offsets, blocks, strict=True)), default=0))
+    return Plan(
+        tuple(offsets), max((o + aligned(b.size) for o, b in zip(offsets, blocks, strict=True)), default=0)
+    )

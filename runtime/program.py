@@ -1,7 +1,7 @@
 """`Program`: a model ready to run, whatever backend runs it.
 
-It checks what comes in, names what goes out, and lets one run happen at a time; programs are independent of each other
-and run side by side in different threads. How a model becomes one is in `runtime.compile`.
+It checks what comes in, names what goes out, and lets one run happen at a time; programs are independent of
+each other and run side by side in different threads. How a model becomes one is in `runtime.compile`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends.base import Executor, TensorInfo
+from runtime.backends.base import Executor
+from runtime.backends.base import TensorInfo as TensorInfo
 from runtime.errors import RunError
 from runtime.graph import Array
 
@@ -25,14 +26,17 @@ class Program:
         self._executor, self._lock = executor, threading.Lock()
 
     def __repr__(self) -> str:
-        sides = (", ".join(f"{t.name}: {t.dtype.value}{list(t.shape)}" for t in side) for side in (self.inputs, self.outputs))
+        sides = (
+            ", ".join(f"{t.name}: {t.dtype.value}{list(t.shape)}" for t in side)
+            for side in (self.inputs, self.outputs)
+        )
         return f"<Program on {self.backend}: ({') -> ('.join(sides)})>"
 
     def run(self, inputs: Mapping[str, Array] | Sequence[Array]) -> dict[str, Array]:
         """Outputs by name, in arrays of their own, for one array per input, by name or in order.
 
-        Raises RunError where a name, shape or element type is not the expected one, and where a run-time index leaves
-        its rows.
+        Raises RunError where a name, shape or element type is not the expected one, and where a run-time
+        index leaves its rows.
         """
         arrays = self._in_order(inputs)
         for tensor, array in zip(self.inputs, arrays, strict=True):
@@ -52,8 +56,8 @@ class Program:
             if wrong := [name for name in inputs if name not in names]:
                 raise RunError(f"there is no input {wrong[0]!r}: expected {names}")
             return [inputs[name] for name in names]
-        if isinstance(inputs, np.ndarray) or len(inputs) != len(names):
-            got = "one array" if isinstance(inputs, np.ndarray) else f"{len(inputs)} arrays"
+        if (one := hasattr(inputs, "dtype")) or len(inputs) != len(names):
+            got = "one array" if one else f"{len(inputs)} arrays"
             raise RunError(f"expected a list of {len(names)} arrays, for {', '.join(names)}; got {got}")
         return inputs
 

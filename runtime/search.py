@@ -1,7 +1,7 @@
 """The choice of a backend, by measurement: every candidate runs the model a few times, the fastest is kept.
 
-What was measured is cached in one JSON file under a key that holds everything that changes the answer. A cache that is
-damaged or not ours counts as empty and is written anew.
+What was measured is cached in one JSON file under a key that holds everything that changes the answer. A
+cache that is damaged or not ours counts as empty and is written anew.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Choice:
 def choose(
     model: Model, backends: Mapping[str, Backend], cache_dir: Path | None, clock: Callable[[], float]
 ) -> tuple[Choice, Executor]:
-    """The fastest candidate and its compiled model. Raises UnsupportedError with every reason when none runs it,
-    ModelError when the bytes are no model for any of them."""
+    """The fastest candidate and its compiled model. Raises UnsupportedError with every reason when none runs
+    it, ModelError when the bytes are no model for any of them.
+    """
     place, key = cache_dir and cache_dir / FILE, cache_key(model, backends)
     known = read_cache(place).get(key) if place else None
     if known is not None and known.backend in backends:
@@ -79,7 +80,9 @@ def measure_all(
         best.setdefault(seconds, (name, executor))
     if not best:
         kind = ModelError if any(isinstance(error, ModelError) for error in errors) else UnsupportedError
-        raise kind(f"{model.name}: no backend runs it: " + "; ".join(f"{t.backend}: {t.reason}" for t in trials))
+        raise kind(
+            f"{model.name}: no backend runs it: " + "; ".join(f"{t.backend}: {t.reason}" for t in trials)
+        )
     name, executor = best[min(best)]
     return Choice(name, tuple(trials)), executor
 
@@ -112,12 +115,16 @@ def cache_key(model: Model, backends: Mapping[str, Backend]) -> str:
 
 
 def cpu_model() -> str:
-    """This CPU as Linux names it (x86: "model name", ARM boards: "Model", "CPU part"), and the number of cores."""
+    """This CPU as Linux names it (x86: "model name", ARM boards: "Model", "CPU part"), and the number of
+    cores.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = {line for line in lines if line.startswith(("model name", "Model", "CPU part", "CPU implementer"))}
+    names = {
+        line for line in lines if line.startswith(("model name", "Model", "CPU part", "CPU implementer"))
+    }
     return f"{platform.machine()} {os.cpu_count()} {sorted(names)}"
 
 
@@ -137,7 +144,9 @@ def _choice(entry: dict[str, Any]) -> Choice:
 
 
 def write_cache(path: Path, choices: Mapping[str, Choice]) -> None:
-    """Replaces the file in one step. A disk that refuses costs the next start a measurement, and nothing else."""
+    """Replaces the file in one step. A disk that refuses costs the next start a measurement, and nothing
+    else.
+    """
     document = {"schema": SCHEMA, "choices": {key: asdict(choice) for key, choice in choices.items()}}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One input or output. real = scale * (stored - zero_point); scale 0 means that the tensor is not quantized."""
+    """One input or output. real = scale * (stored - zero_point); scale 0 means that the tensor is not
+    quantized.
+    """
 
     name: str
     shape: Shape
@@ -53,5 +55,7 @@ class Backend(Protocol):
         ...
 
     def compile(self, model: Model) -> Executor:
-        """Raises UnsupportedError with the reason where this backend cannot run the model, RunError without memory."""
+        """Raises UnsupportedError with the reason where this backend cannot run the model, RunError without
+        memory.
+        """
         ...

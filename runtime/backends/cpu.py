@@ -1,7 +1,8 @@
 """The cpu backend: atoms become C steps, one emitter per atom.
 
-An emitter chooses the kernel row and says what it reads, writes and needs as scratch; when every emitter has spoken the
-memory is planned and the parameter structs are filled. Rewrites to fused kernels are in `runtime.backends.fuse`.
+An emitter chooses the kernel row and says what it reads, writes and needs as scratch; when every emitter has
+spoken the memory is planned and the parameter structs are filled. Rewrites to fused kernels are in
+`runtime.backends.fuse`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ Fields = dict[str, Any]
 
 
 class CpuBackend:
-    """The C kernels of this build, on the instruction sets in `features` (bits of `ck_isa`; default: all that are here)."""
+    """The C kernels of this build, on the instruction sets in `features` (bits of `ck_isa`; default: all that
+    are here).
+    """
 
     name = "cpu"
 
@@ -93,7 +96,9 @@ class Emitter:
         for dtype in dtypes:
             if row := self.kernels.get((operator, dtype)):
                 return row
-        raise UnsupportedError(f"{node.source or node.op}: the cpu backend has no {operator} for {dtypes[0].lower()}")
+        raise UnsupportedError(
+            f"{node.source or node.op}: the cpu backend has no {operator} for {dtypes[0].lower()}"
+        )
 
     def step(
         self,
@@ -104,7 +109,9 @@ class Emitter:
         reads: Sequence[int],
         scratch: Sequence[int] = (),
     ) -> None:
-        """One step that writes the node's outputs. `fields(at, keep)` may append to `keep` what the struct points to."""
+        """One step that writes the node's outputs. `fields(at, keep)` may append to `keep` what the struct
+        points to.
+        """
         present = tuple(i for i in reads if i != ABSENT)
         self.steps.append(
             _Pending(node.source, row.kernel, struct, present, (*node.outputs, *scratch), fields)
@@ -148,7 +155,9 @@ class Emitter:
         return FlatProgram(steps, memories, *ends)
 
     def lifetimes(self) -> dict[int, tuple[int, int]]:
-        """Of every value that a step or an end of the graph touches: the first and the last step that need it."""
+        """Of every value that a step or an end of the graph touches: the first and the last step that need
+        it.
+        """
         spans = {self.root(i): (0, 0) for i in self.graph.inputs}
         for at, step in enumerate(self.steps):
             for i in (*step.writes, *step.reads):
@@ -158,7 +167,9 @@ class Emitter:
         return spans
 
     def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, Place], list[Memory]]:
-        """A place for every value: constants side by side, all others in an arena that they share over time."""
+        """A place for every value: constants side by side, all others in an arena that they share over
+        time.
+        """
         alive = [i for i in spans if self.values[i].data is None]
         layout = plan([Block(self.values[i].nbytes, *spans[i]) for i in alive])
         places = {i: Place(ARENA, offset) for i, offset in zip(alive, layout.offsets, strict=True)}
@@ -232,7 +243,9 @@ def _raster(low: Emitter, node: Node, atom: Raster) -> None:
             low.alias(node.outputs[0], node.inputs[region.input])
             return
     if atom.mode == "add":
-        row = low.kernel(node, "RASTER_ADD", *([out.dtype.name] if out.dtype in _REAL else [_bits(out.dtype)]))
+        row = low.kernel(
+            node, "RASTER_ADD", *([out.dtype.name] if out.dtype in _REAL else [_bits(out.dtype)])
+        )
     else:
         row = low.kernel(node, "RASTER", _bits(out.dtype))
 
@@ -271,12 +284,21 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
     (a, b), out = (low.values[i] for i in node.inputs[:2]), low.values[node.outputs[0]]
     bias = node.inputs[2] if len(node.inputs) > 2 else ABSENT
     real = a.dtype is DType.F32
-    row = low.kernel(node, "GEMM", "F32" if real else "Q8" if a.dtype.size == b.dtype.size == 1 else a.dtype.name)
+    row = low.kernel(
+        node, "GEMM", "F32" if real else "Q8" if a.dtype.size == b.dtype.size == 1 else a.dtype.name
+    )
     low.zero(node, (atom.batch, atom.m, atom.n))
     depth, panels = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr)
     size = atom.batch * panels * row.nr * (4 + depth * (4 if real else 2))
     fixed = {
-        **{"batch": atom.batch, "m": atom.m, "n": atom.n, "k": atom.k, "a_zero": atom.a_zero, "b_zero": atom.b_zero},
+        **{
+            "batch": atom.batch,
+            "m": atom.m,
+            "n": atom.n,
+            "k": atom.k,
+            "a_zero": atom.a_zero,
+            "b_zero": atom.b_zero,
+        },
         **{"a_view": _matrix(atom.a), "b_view": _matrix(atom.b), "c_view": _matrix(atom.c)},
         **{"a_dtype": _dtype(a.dtype), "b_dtype": _dtype(b.dtype), "c_dtype": _dtype(out.dtype), "taps": 1},
     }
@@ -291,7 +313,12 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
     pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
-        operands = {"a": at(node.inputs[0]), "c": at(node.outputs[0]), "packed": at(packed), "scratch": at(scratch)}
+        operands = {
+            "a": at(node.inputs[0]),
+            "c": at(node.outputs[0]),
+            "packed": at(packed),
+            "scratch": at(scratch),
+        }
         absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
         late = {"b": at(absent[0]), "bias": at(absent[1]), "pad": at(pad), "pack_now": not constant}
         through = {} if table is None else {"rows": _numbers(table.rows, keep), "taps": table.rows.shape[1]}
@@ -302,7 +329,9 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
 
 
 def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
-    """The fields of an epilogue over n columns, read in groups, in a struct that calls its output `prefix`."""
+    """The fields of an epilogue over n columns, read in groups, in a struct that calls its output
+    `prefix`.
+    """
     if isinstance(last, Requantize):
         tail = (0, -n % group)
         pairs = (np.broadcast_to(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
@@ -326,7 +355,13 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
         (m, taps), rows = table.rows.shape, _numbers(table.rows, keep)
         sizes = {"m": m, "taps": taps, "channels": table.chunk, "rows": rows}
         types = {"dtype": _dtype(value.dtype), "in_zero": fused.in_zero}
-        return {**operands, **constants, **sizes, **types, **_epilogue(fused.epilogue, table.chunk, 1, "out", keep)}
+        return {
+            **operands,
+            **constants,
+            **sizes,
+            **types,
+            **_epilogue(fused.epilogue, table.chunk, 1, "out", keep),
+        }
 
     low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
 
@@ -334,7 +369,10 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
 def _packed(row: ckernels.Row, fields: Fields, b: Array, bias: Array | None, size: int) -> Array:
     """B and bias as the kernel reads them."""
     out = np.zeros(size, np.uint8)
-    kept = [ffi.from_buffer("char[]", np.ascontiguousarray(data)) for data in (b, out, *([] if bias is None else [bias]))]
+    kept = [
+        ffi.from_buffer("char[]", np.ascontiguousarray(data))
+        for data in (b, out, *([] if bias is None else [bias]))
+    ]
     operands = {"b": {"base": 0}, "packed": {"base": 1}, "bias": {"base": -1 if bias is None else 2}}
     row.pack(ffi.new("ck_gemm *", {**fields, **operands}), row.nr, ffi.new("char *[]", kept))
     return out
@@ -369,7 +407,9 @@ def _instruction(step: Any, compute: str) -> Fields:
     if step.name == "load":
         return {"op": lib.CK_MAP_LOAD, "input": int(step.args[0])}
     op = lib.CK_MAP_CONST if step.name == "const" else _PRIMITIVES[step.name]
-    values = {"real": list(map(float, step.args))} if compute == "f32" else {"integer": list(map(int, step.args))}
+    values = (
+        {"real": list(map(float, step.args))} if compute == "f32" else {"integer": list(map(int, step.args))}
+    )
     return {"op": op, **values}
 
 
@@ -416,7 +456,9 @@ def _gather(low: Emitter, node: Node, atom: Gather) -> None:
             "count": atom.count,
         }
 
-    low.step(node, low.kernel(node, "GATHER", _bits(low.values[rows].dtype)), "ck_gather", fields, node.inputs)
+    low.step(
+        node, low.kernel(node, "GATHER", _bits(low.values[rows].dtype)), "ck_gather", fields, node.inputs
+    )
 
 
 def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
@@ -435,7 +477,9 @@ def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
             "count": atom.count,
         }
 
-    low.step(node, low.kernel(node, "SCATTER", low.values[base].dtype.name), "ck_scatter", fields, node.inputs)
+    low.step(
+        node, low.kernel(node, "SCATTER", low.values[base].dtype.name), "ck_scatter", fields, node.inputs
+    )
 
 
 def _sort(low: Emitter, node: Node, atom: Sort) -> None:

@@ -1,6 +1,7 @@
 """A flat program: an array of C steps over one arena, run in one crossing.
 
-`FlatProgram` owns the memory and the NumPy views of inputs and outputs in it; the steps come from `runtime.backends.cpu`.
+`FlatProgram` owns the memory and the NumPy views of inputs and outputs in it; the steps come from
+`runtime.backends.cpu`.
 """
 
 from __future__ import annotations
@@ -39,12 +40,16 @@ class Step:
 
 
 class Memory:
-    """`size` zeroed bytes, aligned for every kernel, freed with the last view of them; RunError when there are none."""
+    """`size` zeroed bytes, aligned for every kernel, freed with the last view of them; RunError when there
+    are none.
+    """
 
     def __init__(self, size: int, what: str) -> None:
         pointer = lib.ck_alloc(size)
         if pointer == ffi.NULL:
-            raise RunError(f"no memory for the {what} of the model: {size} bytes; free some, or run a smaller model")
+            raise RunError(
+                f"no memory for the {what} of the model: {size} bytes; free some, or run a smaller model"
+            )
         self.pointer = ffi.gc(ffi.cast("char *", pointer), lib.ck_free, size)
         self.bytes = np.frombuffer(ffi.buffer(self.pointer, size), np.uint8)
         self.bytes[:] = 0

@@ -1,6 +1,7 @@
 """Rewrites of atoms to the fused kernels of the cpu backend: convolutions without an im2col buffer.
 
-The decomposition stays the definition; a rewrite applies where the atoms have exactly the form that the kernel computes.
+The decomposition stays the definition; a rewrite applies where the atoms have exactly the form that the
+kernel computes.
 
     RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
     RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
@@ -26,7 +27,9 @@ LEAST_CHUNK = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """`rows[m, t]` (int32): the element of the input where chunk t of row m starts, -1 where the chunk is all `fill`."""
+    """`rows[m, t]` (int32): the element of the input where chunk t of row m starts, -1 where the chunk is all
+    `fill`.
+    """
 
     rows: Array
     chunk: int
@@ -43,7 +46,9 @@ class IndirectGemm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Depthwise:
-    """out[m, c] = epilogue(sum_t (in[rows[m, t] + c] - in_zero) * weights[t, c] + bias[c]); no zero point in weights."""
+    """out[m, c] = epilogue(sum_t (in[rows[m, t] + c] - in_zero) * weights[t, c] + bias[c]); no zero point in
+    weights.
+    """
 
     table: Table
     weights: Array
@@ -99,7 +104,11 @@ class _Finder:
 
     def depthwise(self, node: Node, gemm: Gemm) -> Node | None:
         channels, weights = gemm.batch, self.values[node.inputs[1]].data
-        views = View(0, (1, gemm.k * channels, channels)), View(0, (1, channels, 1)), View(0, (1, channels, 1))
+        views = (
+            View(0, (1, gemm.k * channels, channels)),
+            View(0, (1, channels, 1)),
+            View(0, (1, channels, 1)),
+        )
         if channels == 1 or gemm.n != 1 or (gemm.a, gemm.b, gemm.c) != views or len(node.inputs) != 2:
             return None
         found = self.table(node.inputs[0], gemm.m, gemm.k * channels, channels)
@@ -117,7 +126,9 @@ class _Finder:
     # ---------------------------------------------------------------- RASTER -> table
 
     def table(self, index: int, m: int, k: int, chunk: int | None = None) -> tuple[int, Table] | None:
-        """(value that the patches come from, table) for a gathered matrix (m, k), in chunks of `chunk` or the largest."""
+        """(value that the patches come from, table) for a gathered matrix (m, k), in chunks of `chunk` or the
+        largest.
+        """
         outer = self.single_copy(index)
         if outer is None or self.values[index].elements != m * k:
             return None
@@ -139,7 +150,12 @@ class _Finder:
     def single_copy(self, index: int) -> tuple[int, Raster] | None:
         """(input, atom) where a value is made by copying from one other value."""
         node = self.makers.get(index)
-        if node is None or not isinstance(node.attrs, Raster) or node.attrs.mode != "copy" or len(node.inputs) != 1:
+        if (
+            node is None
+            or not isinstance(node.attrs, Raster)
+            or node.attrs.mode != "copy"
+            or len(node.inputs) != 1
+        ):
             return None
         return node.inputs[0], node.attrs
 
@@ -148,7 +164,11 @@ class _Finder:
     def epilogue(self, node: Node, m: int, channels: int) -> tuple[Array, Clamp | Requantize] | None:
         """(bias, epilogue) where a MAP does to sums (m, channels) what a kernel's epilogue does."""
         atom = node.attrs
-        if not isinstance(atom, Map) or not is_dense(atom.views[0], atom.sizes) or not is_dense(atom.output, atom.sizes):
+        if (
+            not isinstance(atom, Map)
+            or not is_dense(atom.views[0], atom.sizes)
+            or not is_dense(atom.output, atom.sizes)
+        ):
             return None
         names = tuple(step.name for step in atom.program)
         biased = names[:3] == ("load", "load", "add")
@@ -177,7 +197,9 @@ class _Finder:
             return None
         flat = data.reshape(-1)[view.offset :]
         strides = [stride * data.itemsize for stride in view.strides]
-        whole = np.lib.stride_tricks.as_strided(flat, atom.sizes, strides, writeable=False).reshape(m, channels)
+        whole = np.lib.stride_tricks.as_strided(flat, atom.sizes, strides, writeable=False).reshape(
+            m, channels
+        )
         return whole[0].copy() if (whole == whole[0]).all() else None
 
 
@@ -197,7 +219,9 @@ def granularity(atom: Raster) -> int:
 
 
 def sources(atom: Raster, elements: int, grain: int) -> Array:
-    """Of each group of `grain` elements of the output: the number of the group in the input, -1 where it is filled."""
+    """Of each group of `grain` elements of the output: the number of the group in the input, -1 where it is
+    filled.
+    """
     out = np.full(elements // grain, -1, np.int64)
     for region in atom.regions:
         sizes, views = collapse(region.sizes, region.source, region.destination)

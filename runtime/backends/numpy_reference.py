@@ -1,4 +1,6 @@
-"""The reference backend: `runtime.backends.reference`, the definition of the atoms, behind the Backend protocol."""
+"""The reference backend: `runtime.backends.reference`, the definition of the atoms, behind the Backend
+protocol.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The tflite backend: TensorFlow Lite's own interpreter on the bytes of the model. The only importer of its packages.
+"""The tflite backend: TensorFlow Lite's own interpreter on the bytes of the model. The only importer of its
+packages.
 
-CPython 3.11 has `tflite_runtime`, later versions have its successor `ai_edge_litert`; either is imported when needed.
+CPython 3.11 has `tflite_runtime`, later versions have its successor `ai_edge_litert`; either is imported when
+needed.
 """
 
 from __future__ import annotations
@@ -47,13 +49,17 @@ class TfliteBackend:
 
 
 def interpreter_module() -> Any:
-    """The module that has `Interpreter` and `OpResolverType`; raises UnsupportedError where neither package is."""
+    """The module that has `Interpreter` and `OpResolverType`; raises UnsupportedError where neither package
+    is.
+    """
     for module in PACKAGES:
         try:
             return importlib.import_module(f"{module}.interpreter")
         except ImportError:
             continue
-    raise UnsupportedError(f"the tflite backend needs {' or '.join(PACKAGES.values())}: pip install one of them")
+    raise UnsupportedError(
+        f"the tflite backend needs {' or '.join(PACKAGES.values())}: pip install one of them"
+    )
 
 
 class TfliteExecutor:
@@ -79,4 +85,6 @@ class TfliteExecutor:
 def _info(detail: dict[str, Any]) -> TensorInfo:
     scale, zero_point = detail["quantization"]
     shape = tuple(int(size) for size in detail["shape"])
-    return TensorInfo(detail["name"], shape, DType.of(np.empty(0, detail["dtype"])), float(scale), int(zero_point))
+    return TensorInfo(
+        detail["name"], shape, DType.of(np.empty(0, detail["dtype"])), float(scale), int(zero_point)
+    )

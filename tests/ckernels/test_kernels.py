@@ -1,7 +1,8 @@
 """Every row of the kernel registry against the reference backend, with guard bytes around every buffer.
 
-One table maps operators to cases; a kernel that is added to `kernels.inc` is tested by that alone. Every buffer is an
-allocation of its own, at an address that no vector is aligned to; under AddressSanitizer it ends with its last element.
+One table maps operators to cases; a kernel that is added to `kernels.inc` is tested by that alone. Every
+buffer is an allocation of its own, at an address that no vector is aligned to; under AddressSanitizer it ends
+with its last element.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ ROWS = ckernels.rows()
 
 
 class GuardedEmitter(cpu.Emitter):
-    """Gives every value a memory of its own: PATTERN everywhere, the value SKEW bytes in, GUARD bytes behind it."""
+    """Gives every value a memory of its own: PATTERN everywhere, the value SKEW bytes in, GUARD bytes behind
+    it.
+    """
 
     def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, flat.Place], list[flat.Memory]]:
         places = {i: flat.Place(base, SKEW) for base, i in enumerate(spans)}
@@ -64,7 +67,9 @@ class GuardedEmitter(cpu.Emitter):
             inside = memory.bytes[SKEW : SKEW + value.nbytes]
             outside = np.concatenate([memory.bytes[:SKEW], memory.bytes[SKEW + value.nbytes :]])
             assert (outside == PATTERN).all(), f"wrote outside {value.name}"
-            assert value.data is None or inside.tobytes() == value.data.tobytes(), f"wrote to constant {value.name}"
+            assert value.data is None or inside.tobytes() == value.data.tobytes(), (
+                f"wrote to constant {value.name}"
+            )
 
 
 def run_guarded(graph: Graph, kernels: dict[tuple[str, str], ckernels.Row], feed: list[Array]) -> list[Array]:
@@ -147,7 +152,11 @@ def raster_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
 
 
 def raster_add_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
-    wide = [dtype for dtype in types(row) if dtype not in (DType.BOOL, *((DType.F16, DType.F32) if row.dtype[0] == "X" else ()))]
+    wide = [
+        dtype
+        for dtype in types(row)
+        if dtype not in (DType.BOOL, *((DType.F16, DType.F32) if row.dtype[0] == "X" else ()))
+    ]
     for dtype, (source, target, region) in itertools.product(wide, REGIONS):
         arrays = [some(rng, source, dtype), some(rng, source, dtype)]
         again = Region(1, region.source, region.destination, region.sizes)
@@ -175,13 +184,22 @@ def gemm_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
             yield Gemm(1, m, n, k, *turned, c, Clamp()), arrays[:2], [((m, n), DType.F32)], constants & {1}
             continue
         for dtype in (DType.I8, DType.U8):
-            arrays = [some(rng, (m, k), dtype), some(rng, (k, n), dtype), rng.integers(-9999, 9999, n).astype(np.int32)]
+            arrays = [
+                some(rng, (m, k), dtype),
+                some(rng, (k, n), dtype),
+                rng.integers(-9999, 9999, n).astype(np.int32),
+            ]
             zeros = (-3, 0) if dtype is DType.I8 else (128, 131)
             pairs = [(int(rng.integers(2**30, 2**31)), int(shift)) for shift in rng.integers(-14, 2, n)]
             limits = np.iinfo(dtype.numpy)
             last = Requantize(*zip(*pairs, strict=True), zeros[0], limits.min + 3, limits.max - 1)
             yield Gemm(1, m, n, k, a, b, c, last, *zeros), arrays, [((m, n), dtype)], constants
-            yield Gemm(1, m, n, k, *turned, c, None, *zeros), arrays[:2], [((m, n), DType.I32)], constants & {1}
+            yield (
+                Gemm(1, m, n, k, *turned, c, None, *zeros),
+                arrays[:2],
+                [((m, n), DType.I32)],
+                constants & {1},
+            )
     yield batched(row, rng)
 
 
@@ -195,7 +213,9 @@ def batched(row: ckernels.Row, rng: np.random.Generator) -> Case:
 
 
 def map_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
-    program = tuple(Instruction(*step) for step in (("load", (0,)), ("load", (1,)), ("add",), ("const", (2,)), ("mul",)))
+    program = tuple(
+        Instruction(*step) for step in (("load", (0,)), ("load", (1,)), ("add",), ("const", (2,)), ("mul",))
+    )
     kinds = (DType.F32, DType.F16, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64)
     for shape in ((1,), (255,), (256,), (257,), (3, 5, 7), (2, 200, 3)):
         views = dense(shape), View(0, (*[0] * (len(shape) - 1), 1))
@@ -206,17 +226,28 @@ def map_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
             whole = DType[row.dtype] is DType.F32 and target not in (DType.F32, DType.F16)
             steps = (*program, Instruction("round")) if whole else program
             yield Map(shape, views, dense(shape), steps, row.dtype.lower()), arrays, [(shape, target)], set()
-    yield Map((4, 3), (View(11, (-3, -1)),), View(1, (6, 2)), program[:1], row.dtype.lower()), [
-        some(rng, (12,), DType.I8)
-    ], [((24,), DType.I8)], set()
+    yield (
+        Map((4, 3), (View(11, (-3, -1)),), View(1, (6, 2)), program[:1], row.dtype.lower()),
+        [some(rng, (12,), DType.I8)],
+        [((24,), DType.I8)],
+        set(),
+    )
 
 
 def reduce_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
     dtype = DType[row.dtype]
     small = DType.I32 if dtype in (DType.I8, DType.U8) else dtype
-    targets = {"sum": small, "prod": small, "max": dtype, "min": dtype, "argmax": DType.I32, "argmin": DType.I64}
+    targets = {
+        "sum": small,
+        "prod": small,
+        "max": dtype,
+        "min": dtype,
+        "argmax": DType.I32,
+        "argmin": DType.I64,
+    }
     for (op, target), sizes in itertools.product(
-        targets.items(), ((1, 1, 1), (3, 5, 1), (2, 8, 1), (2, 31, 1), (2, 4, 63), (2, 3, 64), (1, 9, 65), (1, 2, 130))
+        targets.items(),
+        ((1, 1, 1), (3, 5, 1), (2, 8, 1), (2, 31, 1), (2, 4, 63), (2, 3, 64), (1, 9, 65), (1, 2, 130)),
     ):
         array = some(rng, sizes, dtype)
         array.flat[-1] = array.flat[0]  # equals: the first must win
@@ -274,16 +305,19 @@ def test_a_kernel_computes_what_the_atom_means(row: ckernels.Row) -> None:
         assert_same(got, want, TOLERANCE.get(row.operator, 1e-6))
 
 
-# -------------------------------------------------------------------- fused kernels against their decomposition
+# -------------------------------------------------------------------- fused kernels
 
 
-def windows_graph(dtype: DType, channels: int, units: int, rng: np.random.Generator) -> tuple[Graph, list[Array]]:
+def windows_graph(
+    dtype: DType, channels: int, units: int, rng: np.random.Generator
+) -> tuple[Graph, list[Array]]:
     """PAD, 3x3 patches with stride 2, and a GEMM; depthwise with its MAP where `units` is 0."""
     side, out = 7, 4
     row, m = (side + 2) * channels, out * out
     zero = {DType.F32: 0, DType.I8: -5, DType.U8: 120}[dtype]
     pad = Raster(
-        (Region(0, dense((side, side * channels)), View(row + channels, (row, 1)), (side, side * channels)),), zero
+        (Region(0, dense((side, side * channels)), View(row + channels, (row, 1)), (side, side * channels)),),
+        zero,
     )
     gathered = View(0, (2 * row, 2 * channels, row, 1))
     sizes = (out, out, 3, 3 * channels)
@@ -292,7 +326,9 @@ def windows_graph(dtype: DType, channels: int, units: int, rng: np.random.Genera
     wide = DType.F32 if dtype is DType.F32 else DType.I32
     columns = units or channels
     bias = rng.integers(-999, 999, columns).astype(wide.numpy)
-    limits = (-1.0, 30.0) if dtype is DType.F32 else (np.iinfo(dtype.numpy).min + 9, np.iinfo(dtype.numpy).max)
+    limits = (
+        (-1.0, 30.0) if dtype is DType.F32 else (np.iinfo(dtype.numpy).min + 9, np.iinfo(dtype.numpy).max)
+    )
     multiplier = rng.integers(2**30, 2**31 - 1, columns).astype(np.int32)
     shift = rng.integers(-11, -6, columns).astype(np.int32)
     values = [
@@ -330,10 +366,20 @@ def epilogue_map(
         program = (*biased, step("clamp", (last.low, last.high)))
         atom = Map((m, channels), (dense((m, channels)), across), dense((m, channels)), program)
         return values, Node("MAP", (6, 4), (5,), atom)
-    scaled = (step("load", (2,)), step("load", (3,)), step("mulq_by"), step("const", (last.zero_point,)), step("add"))
+    scaled = (
+        step("load", (2,)),
+        step("load", (3,)),
+        step("mulq_by"),
+        step("const", (last.zero_point,)),
+        step("add"),
+    )
     program = (*biased, *scaled, step("clamp", (last.low, last.high)))
-    atom = Map((m, channels), (dense((m, channels)), across, across, across), dense((m, channels)), program, "i32")
-    pairs = [Value(name, (channels,), DType.I32, data=data) for name, data in (("m", multiplier), ("s", shift))]
+    atom = Map(
+        (m, channels), (dense((m, channels)), across, across, across), dense((m, channels)), program, "i32"
+    )
+    pairs = [
+        Value(name, (channels,), DType.I32, data=data) for name, data in (("m", multiplier), ("s", shift))
+    ]
     return [*values, *pairs], Node("MAP", (6, 4, 7, 8), (5,), atom)
 
 
@@ -366,11 +412,15 @@ def test_every_operator_of_the_registry_has_cases() -> None:
 
 @pytest.mark.parametrize("index", [-1, 5, 2**40])
 @pytest.mark.parametrize("atom", [Gather(5, 2, 3), Scatter("add", 5, 2, 3)], ids=["gather", "scatter"])
-def test_an_index_outside_its_rows_stops_the_run_and_names_the_node(atom: Gather | Scatter, index: int) -> None:
+def test_an_index_outside_its_rows_stops_the_run_and_names_the_node(
+    atom: Gather | Scatter, index: int
+) -> None:
     arrays = [np.ones((5, 2), np.float32), np.array([1, index, 2], np.int64)]
     if isinstance(atom, Scatter):
         arrays.append(np.ones((3, 2), np.float32))
-    graph, feed = atom_graph((atom, arrays, [((atom.rows if isinstance(atom, Scatter) else 3, 2), DType.F32)], set()))
+    graph, feed = atom_graph(
+        (atom, arrays, [((atom.rows if isinstance(atom, Scatter) else 3, 2), DType.F32)], set())
+    )
     with pytest.raises(RunError, match=f"{atom.NAME}#0: an index is outside"):
         cpu.CpuBackend().lower(graph).run(feed)
 

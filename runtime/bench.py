@@ -1,0 +1,178 @@
+"""Latency against the TFLite interpreter: `python -m runtime.bench [MODELS...] [--json]`.
+
+Both sides run in one process, in turns (A B A B), so that they share the noise of the machine; a run is
+inputs set, invoked and outputs read, the time is CPU time of the process, and the ratio is the median over
+pairs of neighbouring turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.atoms import Clamp, Gemm
+from runtime.backends.cpu import CpuBackend
+from runtime.backends.tflite import interpreter_module
+from runtime.compile import read
+from runtime.errors import EngineError
+from runtime.graph import Array, DType, Graph, Node, Value
+from runtime.interpreter import Interpreter
+from runtime.strides import dense
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = (ROOT / "specs" / "models", ROOT.parent / "shared" / "models")
+"""Where models are looked for when none is named."""
+TURN_SECONDS = 0.01
+"""A turn repeats the model until it takes about this long."""
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model: milliseconds per run of ours and of TFLite, tflite / ours (above 1: ours is faster), GFLOP/s
+    of ours.
+    """
+
+    model: str
+    ours_ms: float | None
+    tflite_ms: float | None
+    ratio: float | None
+    gflops: float | None
+    error: str = ""
+
+
+def bench(models: Iterable[Path], pairs: int = 15, clock: Clock = time.process_time) -> list[Row]:
+    """A row per model; one that either side cannot run has its reason in `error`."""
+    return [_row(model, pairs, clock) for model in models]
+
+
+def gemm_peak(seconds: float = 0.3, clock: Clock = time.process_time) -> float:
+    """The best float32 GEMM rate of one core in GFLOP/s, ours or NumPy's."""
+    size = 256
+    a = np.ones((size, size), np.float32)
+    values = [Value(name, a.shape, DType.F32, data=a if name == "b" else None) for name in "abc"]
+    matrix = dense((1, size, size))
+    node = Node("GEMM", (0, 1), (2,), Gemm(1, size, size, size, matrix, matrix, matrix, Clamp()))
+    program = CpuBackend().lower(Graph(tuple(values), (node,), (0,), (2,)))
+    fastest = min(_best(run, seconds / 2, clock) for run in (lambda: program.run([a]), lambda: a @ a))
+    return 2 * size**3 / fastest / 1e9
+
+
+def _best(run: Callable[[], Any], seconds: float, clock: Clock) -> float:
+    best, end = float("inf"), clock() + seconds
+    while clock() < end:
+        start = clock()
+        for _ in range(10):
+            run()
+        best = min(best, (clock() - start) / 10)
+    return best
+
+
+def _row(path: Path, pairs: int, clock: Clock) -> Row:
+    try:
+        ours = _Side(Interpreter(model_path=path))
+        flops = 2 * sum(_products(node.attrs) for node in read(path).atoms.nodes)
+        theirs = _Side(interpreter_module().Interpreter(model_path=str(path), num_threads=1))
+    except (EngineError, ValueError, RuntimeError) as error:
+        return Row(path.name, None, None, None, None, str(error))
+    ours_times, their_times = [], []
+    for _ in range(pairs):
+        ours_times.append(ours.turn(clock))
+        their_times.append(theirs.turn(clock))
+    ratio = statistics.median(b / a for a, b in zip(ours_times, their_times, strict=True))
+    seconds = statistics.median(ours_times)
+    return Row(path.name, seconds * 1e3, statistics.median(their_times) * 1e3, ratio, flops / seconds / 1e9)
+
+
+def _products(atom: Any) -> int:
+    return atom.batch * atom.m * atom.n * atom.k if isinstance(atom, Gemm) else 0
+
+
+class _Side:
+    """One interpreter with its inputs ready."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        interpreter.allocate_tensors()
+        rng = np.random.default_rng(0)
+        self._inputs = [
+            (d["index"], random_input(rng, d["shape"], d["dtype"])) for d in interpreter.get_input_details()
+        ]
+        self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
+        self.run()
+        start = time.perf_counter()
+        self.run()
+        self._repeats = max(1, min(1000, int(TURN_SECONDS / max(time.perf_counter() - start, 1e-6))))
+
+    def run(self) -> list[Array]:
+        for index, array in self._inputs:
+            self._interpreter.set_tensor(index, array)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+    def turn(self, clock: Clock) -> float:
+        """Seconds per run. The first run brings the caches back and is not counted."""
+        self.run()
+        start = clock()
+        for _ in range(self._repeats):
+            self.run()
+        return (clock() - start) / self._repeats
+
+
+def random_input(rng: np.random.Generator, shape: Sequence[int], dtype: Any) -> Array:
+    """Standard normal floats, or integers over the whole range of the type."""
+    if np.issubdtype(dtype, np.floating):
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype is np.bool_:
+        return rng.integers(0, 2, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def table(rows: Sequence[Row], peak: float) -> str:
+    lines = [f"{'model':28} {'ours ms':>9} {'tflite ms':>9} {'ratio':>6} {'GFLOP/s':>8}"]
+    for row in rows:
+        if row.error:
+            lines.append(f"{row.model:28} {row.error}")
+        else:
+            lines.append(
+                f"{row.model:28} {row.ours_ms:9.3f} {row.tflite_ms:9.3f} {row.ratio:6.2f} {row.gflops:8.1f}"
+            )
+    ratios = [row.ratio for row in rows if row.ratio is not None]
+    if ratios:
+        lines.append(f"{'geometric mean of ratios':48} {statistics.geometric_mean(ratios):6.2f}")
+    return "\n".join([*lines, f"one core's float32 GEMM peak, measured now: {peak:.1f} GFLOP/s"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime.bench", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument(
+        "models", nargs="*", type=Path, help="default: every model of the project and beside it"
+    )
+    parser.add_argument("--json", action="store_true", help="rows as JSON")
+    options = parser.parse_args(arguments)
+    models = options.models or [path for folder in FOLDERS for path in sorted(folder.glob("*.tflite"))]
+    if not models:
+        print(f"no models: name some, or put them into {FOLDERS[0]}", file=sys.stderr)
+        return 1
+    rows, peak = bench(models), gemm_peak()
+    if options.json:
+        print(json.dumps({"gemm_peak_gflops": peak, "rows": [asdict(row) for row in rows]}, indent=1))
+    else:
+        print(table(rows, peak))
+    return 1 if any(row.error for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
