@@ -1,8 +1,8 @@
 """A board's side of a round: invited, it trains on its own data and sends back what changed in the weights.
 
-`train` is the mathematics, `contribute` one whole answer from bytes to bytes, `run` the shell that fetches and
-puts blobs. The same invitation and data give the same bytes, so a board that was killed half-way just answers
-again.
+`train` is the mathematics, `contribute` one whole answer from bytes to bytes, `run` the shell that fetches
+and puts blobs. The same invitation and data give the same bytes, so a board that was killed half-way just
+answers again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def generator(seed: int, round: int, board: str) -> np.random.Generator:
 
 
 def train(invitation: RoundOpen, base: Weights, data: Dataset, rng: np.random.Generator) -> Trained:
-    """Local steps from the base. Raises ClientError: config, base and data do not fit, or training diverged."""
+    """Local steps from the base. Raises ClientError: base and data do not fit, or training diverged."""
     config = _config(invitation)
     _check_fit(base, data)
     before = linear.evaluate(base, data)
@@ -108,9 +108,9 @@ def run(
 ) -> Update:
     """Answer an invitation: fetch the base, train, put the delta, publish the update.
 
-    Blocks, so it is not for a link's thread. A base that was fetched in part is resumed after a kill; bases of
-    other rounds are removed from `workdir`. Raises ClientError (too late, or data and model do not fit) and
-    blobs.FetchError.
+    Blocks, so it is not for a link's thread. A base that was fetched in part is resumed after a kill; bases
+    of other rounds are removed from `workdir`. Raises ClientError (too late, or data and model do not fit)
+    and blobs.FetchError.
     """
     if now >= invitation.deadline:
         raise ClientError(f"{_name(invitation)} ended {now - invitation.deadline:.0f} s ago")

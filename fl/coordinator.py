@@ -100,7 +100,7 @@ class Arrival(NamedTuple):
 
 
 class Coordinator:
-    """Runs a plan's rounds. `test` is held-out data, for the record only; `on_row` hears of each ended round."""
+    """Runs a plan's rounds. `test` is held-out data, for the record only; `on_row` hears of every round."""
 
     def __init__(
         self,

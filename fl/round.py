@@ -1,9 +1,9 @@
 """One round as a pure machine: OPEN -> COLLECTING -> AGGREGATED | FAILED.
 
 AGGREGATED means that the round's updates are final; the next weights follow from them and the base alone. A
-round ends when `target` updates are in, when nobody is left to wait for, or at its deadline, and it counts only
-with `quorum` updates. `CHECKS`, `CONTENT` and `DELTA` hold, in order, why an update is refused; each refusal is
-counted by its code.
+round ends when `target` updates are in, when nobody is left to wait for, or at its deadline, and it counts
+only with `quorum` updates. `CHECKS`, `CONTENT` and `DELTA` hold, in order, why an update is refused; each
+refusal is counted by its code.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Case(NamedTuple):
     state: Round
     update: Update
     now: float
-    delta: Weights = {}
+    delta: Weights
 
 
 Rules = tuple[tuple[Code, Callable[[Case], bool]], ...]
@@ -183,7 +183,7 @@ def step(state: Round, event: Event, now: float) -> tuple[Round, tuple[Action, .
         case Begin():
             state, actions = _begin(state)
         case Announced(sender, update):
-            code, spoils = _judge(Case(state, update, now), CONTENT)
+            code, spoils = _judge(Case(state, update, now, {}), CONTENT)
             if sender != update.board:
                 state = _refuse(state, sender, Refusal.FORGED, False)
             elif code:
@@ -194,7 +194,7 @@ def step(state: Round, event: Event, now: float) -> tuple[Round, tuple[Action, .
             code, spoils = _judge(Case(state, update, now, delta), DELTA)
             state = _refuse(state, update.board, code, spoils) if code else _accept(state, update)
         case Unusable(update, why):
-            code, spoils = _judge(Case(state, update, now), ())
+            code, spoils = _judge(Case(state, update, now, {}), ())
             state = _refuse(state, update.board, code or why, spoils)
         case Overflowed() if state.phase is Phase.AGGREGATED:
             state = _failed(state, Refusal.NON_FINITE)

@@ -79,7 +79,7 @@ class Rounds(Table):
     boards: Annotated[int | float, BeforeValidator(_boards), Field(gt=0)] = 1.0
     min: Annotated[int, Field(ge=1)] = 1
     extra: Annotated[float, BeforeValidator(_share), Field(le=10)] = 0.0
-    deadline: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] = 60.0
+    deadline: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=30 * 86400)] = 60.0
     max_examples: Annotated[int, Field(ge=1, le=1 << 40)] = 1_000_000
     """What one board may claim; the weight of a lie is bounded by it."""
 

@@ -1,7 +1,7 @@
 """Many boards in one process: the same coordinator and client code, over a link, blobs and time in memory.
 
-A run is a function of plan, data and seed: twice the same bytes, and the bytes that real boards with this data
-and a real broker would come to, as long as all of them answer.
+A run is a function of plan, data and seed: twice the same bytes, and the bytes that real boards with this
+data and a real broker would come to, as long as all of them answer.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def digits() -> Dataset:
 def split(data: Dataset, clients: int, seed: int, alpha: float = 0.5) -> Split:
     """A fifth held out; of the rest each class goes to the boards in shares drawn from Dirichlet(alpha).
 
-    Small alpha: boards know few classes each. Every board has an example. Raises ClientError: too many boards.
+    Small alpha: boards know few classes each; every board has an example. Raises ClientError.
     """
     rng = np.random.default_rng([seed, clients])
     order = rng.permutation(len(data.y))

@@ -4,7 +4,7 @@
 "WLWT" | schema u16 | header length u32 | header | tensors, in the header's order, back to back
 ```
 Integers and numbers are little-endian. The header is canonical JSON, `[[name, dtype, shape], ...]` sorted by
-name, so equal weights are equal bytes and have one digest. Whether numbers are finite is the reader's question.
+name, so equal weights are equal bytes and have one digest. Whether numbers are finite is a question apart.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def _check(tensors: Layout) -> None:
     if not 0 < len(tensors) <= MAX_TENSORS:
         raise WeightsError(f"{len(tensors)} tensors, expected 1 to {MAX_TENSORS}")
     for name, dtype, shape in tensors:
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-            raise WeightsError(f"{name!r:.80} is not a tensor's name: expected 1 to {MAX_NAME} characters")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise WeightsError(f"{name!r:.80} is no tensor's name: expected 1 to {MAX_NAME} printable characters")
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise WeightsError(f"{name!r:.80} has dtype {dtype!r:.20}, expected one of {', '.join(DTYPES)}")
         if len(shape) > MAX_RANK or not all(type(size) is int and 0 <= size <= MAX_BYTES for size in shape):
@@ -124,6 +124,8 @@ def _check(tensors: Layout) -> None:
     names = [name for name, _, _ in tensors]
     if sorted(set(names)) != names:
         raise WeightsError("the tensors are not sorted by name, or a name comes twice")
+    if any(math.prod(max(size, 1) for size in shape) > MAX_BYTES for _, _, shape in tensors):
+        raise WeightsError(f"a tensor's sizes multiply to more than the {MAX_BYTES} allowed")
     if _size(tensors) > MAX_BYTES:
         raise WeightsError(f"{_size(tensors)} bytes of weights, at most {MAX_BYTES} allowed")
 
