@@ -49,7 +49,7 @@ class DType(Enum):
         return _FROM_NUMPY[array.dtype]
 
 
-_NUMPY = {
+_NUMPY: dict[DType, np.dtype[Any]] = {
     DType.F32: np.dtype(np.float32),
     DType.F16: np.dtype(np.float16),
     DType.I8: np.dtype(np.int8),

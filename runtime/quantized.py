@@ -33,6 +33,15 @@ def round_half_away(real: float) -> int:
     return int(math.copysign(floor + (abs(real) - floor >= 0.5), real))
 
 
+def float32_product(*factors: float, over: float = 1.0) -> float:
+    """The product of the factors divided by `over`, each step rounded to float32; infinite where it overflows."""
+    with np.errstate(all="ignore"):
+        product = np.float32(1)
+        for factor in factors:
+            product = product * np.float32(factor)
+        return float(product / np.float32(over))
+
+
 def wrap_i32(x: Array) -> Array:
     """The low 32 bits as a signed number: what C's `(int32_t)` makes of an i64."""
     return x.astype(np.int64).astype(np.int32)

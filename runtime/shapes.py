@@ -17,7 +17,10 @@ from runtime.atoms import MAX_RANK
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Graph, Node, Shape, Value
 
-MAX_ELEMENTS = 2**31 - 1
+MAX_ELEMENTS = 2**28
+"""Of one tensor: a GiB of floats, which no board that this engine is for could hold twice."""
+MAX_LIST = 4096
+"""Numbers in a constant that lists axes, sizes or paddings."""
 
 
 def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Graph:
@@ -77,8 +80,9 @@ class Operands:
         value = self.value(i)
         if value.data is None:
             raise UnsupportedError(f"{self.node.source}: input {i} ({value.name!r}) must be a constant")
-        if value.data.dtype.kind != "i":
-            raise self.bad(f"input {i} is {value.dtype.value}, expected i32 or i64")
+        if value.data.dtype.kind != "i" or value.elements > MAX_LIST:
+            got = f"{value.elements} of {value.dtype.value}"
+            raise self.bad(f"input {i} is {got}, expected at most {MAX_LIST} of i32 or i64")
         return tuple(int(number) for number in value.data.reshape(-1))
 
     def attr(self, name: str) -> Any:

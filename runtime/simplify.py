@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 from runtime.atoms import ATOMS, Map, Raster, Region, Rng, View
 from runtime.backends import reference
-from runtime.graph import ABSENT, Graph, Node, Shape, Signature, Value
+from runtime.graph import ABSENT, Array, Graph, Node, Shape, Signature, Value
 from runtime.strides import dense, is_dense
 
 FOLD_LIMIT = 64 << 20
-"""Bytes up to which a folded constant is kept; a larger one is computed at run time."""
+"""Bytes of folded constants in one graph; what is beyond is computed at run time."""
 
 
 def simplify(graph: Graph) -> Graph:
@@ -31,25 +31,26 @@ def simplify(graph: Graph) -> Graph:
 
 def fold(graph: Graph) -> Graph:
     """Atoms on constants become constants, computed by the reference backend."""
-    values, nodes = list(graph.values), []
+    values, nodes, budget = list(graph.values), list[Node](), FOLD_LIMIT
     for node in graph.nodes:
-        operands = [values[i].data for i in node.inputs if i != ABSENT]
-        known = [data for data in operands if data is not None]
         outputs = [values[i] for i in node.outputs]
-        fits = all(value.nbytes <= FOLD_LIMIT for value in outputs) and not set(node.outputs) & set(
-            graph.outputs
-        )
-        if (
-            isinstance(node.attrs, ATOMS)
-            and not isinstance(node.attrs, Rng)
-            and len(known) == len(operands)
-            and fits
-        ):
-            for index, data in zip(node.outputs, reference.run_atom(node.attrs, known, outputs), strict=True):
-                values[index] = replace(values[index], data=data)
-        else:
+        size = sum(value.nbytes for value in outputs)
+        operands = _foldable(node, values)
+        if operands is None or size > budget or set(node.outputs) & set(graph.outputs):
             nodes.append(node)
+            continue
+        budget -= size
+        for index, data in zip(node.outputs, reference.run_atom(node.attrs, operands, outputs), strict=True):
+            values[index] = replace(values[index], data=data)
     return replace(graph, values=tuple(values), nodes=tuple(nodes))
+
+
+def _foldable(node: Node, values: Sequence[Value]) -> list[Array] | None:
+    """The operands of an atom that depends on constants only."""
+    if not isinstance(node.attrs, ATOMS) or isinstance(node.attrs, Rng):
+        return None
+    operands = [data for i in node.inputs if (data := values[i].data) is not None]
+    return operands if len(operands) == len(node.inputs) else None
 
 
 # ---------------------------------------------------------------- alias

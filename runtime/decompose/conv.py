@@ -14,9 +14,12 @@ from runtime.atoms import Clamp, Gemm, Region, Requantize, View
 from runtime.decompose.hybrid import hybrid
 from runtime.decompose.rule import BYTES, Lowering, bounded, call, const, load
 from runtime.graph import ABSENT, DType, Shape
-from runtime.quantized import quantize_multiplier
+from runtime.quantized import float32_product
 from runtime.shapes import window
 from runtime.strides import dense
+
+MAX_GROUPS = 1024
+"""Of a grouped convolution: each is one region of a RASTER."""
 
 # ---------------------------------------------------------------- sliding windows
 
@@ -94,8 +97,8 @@ def multipliers(low: Lowering) -> tuple[tuple[int, ...], tuple[int, ...]]:
         low.quantized(low.x.value(0)), low.scales(low.x.value(1)), low.quantized(low.out),
     )  # fmt: skip
     narrow = len(weights) == 1 and (low.node.op == "FULLY_CONNECTED" or low.out.dtype is DType.U8)
-    products = [float(np.float32(scale) * np.float32(w)) if narrow else scale * w for w in weights]
-    pairs = [quantize_multiplier(product / out) for product in products]
+    products = [float32_product(scale, w) if narrow else scale * w for w in weights]
+    pairs = [low.factor(product / out) for product in products]
     return tuple(m for m, _ in pairs), tuple(s for _, s in pairs)
 
 
@@ -122,6 +125,8 @@ def conv(low: Lowering) -> None:
     batch, _, _, channels = low.x.shape(0)
     units, height, width, depth = low.x.shape(1)
     zeros, groups = zero_points(low), channels // depth
+    if groups > MAX_GROUPS:
+        raise low.lacking(f"{groups} groups, at most {MAX_GROUPS}")
     sliding = windows(
         low, (height, width), (low.x.attr("dilation_h_factor"), low.x.attr("dilation_w_factor"))
     )

@@ -14,7 +14,7 @@ from runtime.atoms import Gather
 from runtime.decompose.rule import BYTES, Lowering, Program, bounded, call, const, load
 from runtime.graph import Array, DType
 from runtime.primitives import evaluate
-from runtime.quantized import multiply_by_quantized_multiplier, quantize_multiplier
+from runtime.quantized import float32_product, multiply_by_quantized_multiplier
 
 WIDE = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
 """Types that compute as themselves."""
@@ -77,20 +77,20 @@ def _on_common_scale(low: Lowering) -> tuple[Program, Program, float]:
     programs = []
     for i, scale in enumerate(scales):
         raised = call("shift_left", _centred(low, i), const(HEADROOM))
-        programs.append(call("mulq", raised, args=quantize_multiplier(scale / twice)))
+        programs.append(call("mulq", raised, args=low.factor(scale / twice)))
     return programs[0], programs[1], twice
 
 
 def _add(low: Lowering) -> Program:
     a, b, twice = _on_common_scale(low)
-    factor = quantize_multiplier(twice / (2**HEADROOM * low.quantized(low.out)[0]))
+    factor = low.factor(twice / (2**HEADROOM * low.quantized(low.out)[0]))
     return _clamped(low, call("mulq", call(BINARY[low.node.op], a, b), args=factor))
 
 
 def _mul(low: Lowering) -> Program:
-    a, b, out = (np.float32(low.quantized(value)[0]) for value in (low.x.value(0), low.x.value(1), low.out))
+    a, b, out = (low.quantized(value)[0] for value in (low.x.value(0), low.x.value(1), low.out))
     product = call("mul", _centred(low, 0), _centred(low, 1))
-    return _clamped(low, call("mulq", product, args=quantize_multiplier(float(a * b / out))))
+    return _clamped(low, call("mulq", product, args=low.factor(float32_product(a, b, over=out))))
 
 
 def _extreme(low: Lowering) -> Program:
@@ -174,15 +174,16 @@ def _rounded(low: Lowering) -> Array:
     """The float operator between dequantising and rounding (TFLite's LUTPopulate)."""
     stored, zero = _stored_inputs(low)
     real = np.float32(low.quantized(low.x.value(0))[0]) * (stored - zero).astype(np.float32)
-    inverse = np.float32(1) / np.float32(low.quantized(low.out)[0])
-    scaled = evaluate(call("round_away", call("mul", _real(low), const(float(inverse)))), [real])
+    inverse = float32_product(over=low.quantized(low.out)[0])
+    scaled = evaluate(call("round_away", call("mul", _real(low), const(inverse))), [real])
     return _store(low, np.nan_to_num(scaled.astype(np.float64)).clip(-(2**31), 2**31 - 1).astype(np.int64))
 
 
 def _rescaled(low: Lowering, stored: Array, factor: float = 1.0) -> Array:
     scale, out = low.quantized(low.x.value(0))[0], low.quantized(low.out)[0]
-    real = float(np.float32(scale) * np.float32(factor) / np.float32(out))
-    return multiply_by_quantized_multiplier(stored, *quantize_multiplier(real)).astype(np.int64)
+    real = float32_product(scale, factor, over=out)
+    sign = -1 if real < 0 else 1  # of a slope
+    return sign * multiply_by_quantized_multiplier(stored, *low.factor(abs(real))).astype(np.int64)
 
 
 def _relu(low: Lowering) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.atoms import Reduce
 from runtime.decompose.conv import Windows, patches, windows
-from runtime.decompose.rule import ACTIVATIONS, BYTES, Lowering, Program, bounded, call, const, load
+from runtime.decompose.rule import ACTIVATIONS, BYTES, Lowering, bounded, call, const, load
 from runtime.graph import Array, DType
 
 
@@ -30,11 +30,11 @@ def average_pool(low: Lowering) -> None:
     floats = low.x.value(0).dtype is DType.F32
     sliding = windows(low, (low.x.attr("filter_height"), low.x.attr("filter_width")))
     sums = reduce_windows(low, sliding, "sum", 0, DType.F32 if floats else DType.I32)
-    counts = inside(low, sliding)
-    uniform = counts.min() == counts.max()
-    divisor: Program = const(int(counts.flat[0])) if uniform else load(1)
-    dtype = np.float32 if floats else np.int32
-    inputs = [sums] if uniform else [sums, low.constant(counts[:, :, None].astype(dtype))]
+    inputs, divisor = [sums], const(math.prod(sliding.kernel))
+    if sliding.pads != ((0, 0), (0, 0)):
+        dtype = np.float32 if floats else np.int32
+        inputs += [low.constant(counts.astype(dtype)) for counts in inside(low, sliding)]
+        divisor = call("mul", load(1), load(2))
     if floats:
         low.map(bounded(call("div", load(0), divisor), low.float_range()), inputs)
     else:
@@ -56,13 +56,13 @@ def reduce_windows(low: Lowering, sliding: Windows, op: str, fill: float, dtype:
     return low.emit(Reduce(op, outer, axis, inner), [gathered], target)  # type: ignore[arg-type]
 
 
-def inside(low: Lowering, sliding: Windows) -> Array:
-    """How many elements of the input each window covers, shape (out height, out width)."""
+def inside(low: Lowering, sliding: Windows) -> tuple[Array, Array]:
+    """How many rows, shape (out height, 1, 1), and columns, (out width, 1), of the input each window covers."""
     counts = []
     for axis, size in enumerate(low.x.shape(0)[1:3]):
         start = np.arange(sliding.out[axis]) * sliding.stride[axis] - sliding.pads[axis][0]
         counts.append(np.minimum(start + sliding.kernel[axis], size) - np.maximum(start, 0))
-    return np.outer(counts[0], counts[1])
+    return counts[0].reshape(-1, 1, 1), counts[1].reshape(-1, 1)
 
 
 RULES = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool}

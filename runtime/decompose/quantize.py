@@ -6,7 +6,6 @@ import numpy as np
 
 from runtime.decompose.rule import BYTES, Lowering, Program, call, const, load
 from runtime.graph import DType
-from runtime.quantized import quantize_multiplier
 
 STORED = (*BYTES, DType.I16, DType.I32)
 
@@ -23,7 +22,7 @@ def quantize(low: Lowering) -> None:
         return
     in_scale, in_zero = low.quantized(x)
     centred = call("sub", load(0), const(in_zero))
-    scaled = call("mulq", centred, args=quantize_multiplier(in_scale / scale))
+    scaled = call("mulq", centred, args=low.factor(in_scale / scale))
     low.map(call("add", scaled, const(zero_point)), low.node.inputs, compute="i32")
 
 

@@ -8,7 +8,6 @@ from runtime.atoms import Reduce, View
 from runtime.decompose.elementwise import WIDE
 from runtime.decompose.rule import BYTES, Lowering, call, const, load
 from runtime.graph import DType
-from runtime.quantized import quantize_multiplier
 from runtime.strides import dense
 
 
@@ -53,7 +52,7 @@ def sum_or_mean(low: Lowering) -> None:
 def rescaled_sums(low: Lowering, sums: int, count: int) -> None:
     """TFLite's QuantizedMeanOrSum: for a mean 1/count goes into the multiplier, with all the bits that fit."""
     (scale, zero), (out_scale, out_zero) = low.quantized(low.x.value(0)), low.quantized(low.out)
-    multiplier, shift = quantize_multiplier(scale / out_scale)
+    multiplier, shift = low.factor(scale / out_scale)
     if low.node.op == "MEAN":
         bits = min(count.bit_length() - 1, 32, 31 + shift)
         multiplier, shift = (multiplier << bits) // count, shift - bits

@@ -14,14 +14,16 @@ import numpy as np
 
 from runtime.atoms import Atom, Instruction, Map, Raster, Region, View
 from runtime.errors import UnsupportedError
-from runtime.graph import Array, DType, Node, Quantization, Shape, Value
+from runtime.graph import Array, DType, Node, Shape, Value
 from runtime.primitives import Compute
-from runtime.quantized import round_half_away
-from runtime.shapes import Operands
+from runtime.quantized import I32_MAX, I32_MIN, float32_product, quantize_multiplier, round_half_away
+from runtime.shapes import MAX_ELEMENTS, Operands
 from runtime.strides import broadcast, collapse, dense
 
 Program = tuple[Instruction, ...]
 BYTES = (DType.I8, DType.U8)
+SMALLEST, LARGEST = 2.0**-126, 2.0**64
+"""Scales whose float32 arithmetic neither loses bits nor overflows at once."""
 
 
 def load(i: int) -> Program:
@@ -60,6 +62,8 @@ class Lowering:
 
     def temp(self, shape: Shape, dtype: DType) -> int:
         """A new value for something between two atoms."""
+        if (elements := math.prod(shape)) > MAX_ELEMENTS:
+            raise self.lacking(f"needs {elements} elements in between, at most {MAX_ELEMENTS}")
         self.values.append(Value(f"{self.out.name}/{len(self.nodes)}", shape, dtype))
         return len(self.values) - 1
 
@@ -134,8 +138,8 @@ class Lowering:
 
     def scales(self, value: Value) -> tuple[tuple[float, ...], tuple[int, ...]]:
         q = value.quantization
-        if q is None or min(q.scale) <= 0:
-            raise self.x.bad(f"{value.dtype.value} tensor {value.name!r} needs scales above zero")
+        if q is None or not all(SMALLEST <= scale <= LARGEST for scale in q.scale):
+            raise self.x.bad(f"{value.dtype.value} tensor {value.name!r} needs scales in 2^-126..2^64")
         return q.scale, q.zero_point
 
     def float_range(self) -> tuple[float, float]:
@@ -149,13 +153,22 @@ class Lowering:
         """The same bounds on the stored integers of the output (TFLite's CalculateActivationRangeQuantized)."""
         limits = np.iinfo(self.out.dtype.numpy)
         return tuple(
-            limit if math.isinf(bound) else int(np.clip(self.stored(bound, self.out), limits.min, limits.max))
+            int(limit)
+            if math.isinf(bound)
+            else min(max(self.stored(bound, self.out), limits.min), limits.max)
             for limit, bound in zip((limits.min, limits.max), self.float_range(), strict=True)
         )  # type: ignore[return-value]
 
     def stored(self, real: float, value: Value) -> int:
         scale, zero_point = self.quantized(value)
-        return zero_point + round_half_away(float(np.float32(real) / np.float32(scale)))
+        steps = float32_product(real, over=scale)
+        return zero_point + round_half_away(min(max(steps, float(I32_MIN)), float(I32_MAX)))
+
+    def factor(self, real: float) -> tuple[int, int]:
+        """A ratio of scales as (multiplier, shift); refuses one that is beyond 2^30."""
+        if real < 2.0**30:
+            return quantize_multiplier(real)
+        raise self.x.bad(f"scales are too far apart: their ratio is {real:.3g}, expected less than 2^30")
 
 
 ACTIVATIONS = {
@@ -170,7 +183,3 @@ Rule = Callable[[Lowering], Any]
 def bounded(program: Program, bounds: tuple[float, float]) -> Program:
     """The program, clamped where there is a bound."""
     return program if bounds == ACTIVATIONS["NONE"] else call("clamp", program, args=bounds)
-
-
-def whole(scale: float, zero_point: int) -> Quantization:
-    return Quantization((scale,), (zero_point,))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from runtime.atoms import Gather, Region, View
 from runtime.decompose.rule import BYTES, Lowering, call, const, load
 from runtime.graph import DType, Shape
+from runtime.quantized import float32_product
 from runtime.shapes import cuts, paddings
 from runtime.strides import dense
 
@@ -74,8 +73,8 @@ def rescaled(low: Lowering, i: int) -> int:
     if value.dtype not in BYTES or value.quantization == out.quantization:
         return low.node.inputs[i]
     (scale, zero), (out_scale, out_zero) = low.quantized(value), low.quantized(out)
-    ratio = float(np.float32(scale) * (np.float32(1) / np.float32(out_scale)))
-    real = call("add", call("mul", load(0), const(ratio)), const(float(np.float32(-zero * ratio))))
+    ratio = float32_product(scale, float32_product(over=out_scale))
+    real = call("add", call("mul", load(0), const(ratio)), const(float32_product(-zero, ratio)))
     program = call("add", call("round_away", real), const(out_zero))
     return low.map(program, [low.node.inputs[i]], low.temp(value.shape, value.dtype))
 

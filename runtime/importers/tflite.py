@@ -214,7 +214,8 @@ class _Reader:
         stored = buffer.DataAsNumpy()
         if dtype is DType.BOOL:
             stored = stored != 0  # a bool that is neither 0 nor 1 is not one
-        return np.require(stored, requirements="C").view(dtype.numpy).reshape(shape)
+        data: Array = np.require(stored, requirements="C").view(dtype.numpy).reshape(shape)
+        return data
 
     def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
         table = tensor.Quantization()
