@@ -22,6 +22,13 @@ Expression = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 """A checked subset of Python over the columns in sight; see `edge_agent.spec.expressions`."""
 
 
+TOPIC = r"^[^+#\x00]+$"
+TOPIC_FILTER = r"^(#|(\+|[^+#/\x00]*)(/(\+|[^+#/\x00]*))*(/#)?)$"
+URL = r"^(https?://|@\{)"
+Topic = Annotated[str, StringConstraints(pattern=TOPIC)]
+TopicFilter = Annotated[str, StringConstraints(pattern=TOPIC_FILTER, min_length=1)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -64,7 +71,7 @@ class MqttSource(SourceBase):
     """JSON objects from a topic filter; the topic is in the column `topic`."""
 
     type: Literal["mqtt"]
-    topic: str
+    topic: TopicFilter
     qos: Literal[0, 1, 2] = 1
 
 
@@ -149,7 +156,7 @@ class ScheduleTrigger(TriggerBase):
 
 class MqttTrigger(TriggerBase):
     on: Literal["mqtt"]
-    topic: str
+    topic: TopicFilter
 
 
 class WindowTrigger(TriggerBase):
@@ -261,7 +268,7 @@ class MqttSink(SinkBase):
     """One JSON object per item; `{board}` and `{task}` in the topic are filled in."""
 
     type: Literal["mqtt"]
-    topic: str
+    topic: Topic
     qos: Literal[0, 1, 2] = 1
     retain: bool = False
 
@@ -286,7 +293,7 @@ class HttpSink(SinkBase):
     """POST of one JSON object per item."""
 
     type: Literal["http"]
-    url: str
+    url: Annotated[str, StringConstraints(pattern=URL)]
     timeout: Duration = 5.0
 
 

@@ -20,6 +20,7 @@ from edge_agent.spec.model import (
     Post,
     Spec,
     Test,
+    Trigger,
     WindowTrigger,
 )
 from edge_agent.spec.problems import near
@@ -259,16 +260,22 @@ class _Expressions:
         return self._fired() if stage == TRIGGER else None
 
     def _fired(self) -> Columns:
-        """What every firing has: the columns of the work's input, and those of the windows it waits for."""
+        """What every firing has, whichever trigger it was."""
+        shared: Columns = None
+        for i, trigger in enumerate(self.spec.trigger):
+            columns = self._fired_by(trigger)
+            if columns is None:
+                return None
+            shared = columns if i == 0 or shared is None else shared & columns
+        return shared
+
+    def _fired_by(self, trigger: Trigger) -> Columns:
+        """The columns of the work's input and those of the window that fired; None for any other trigger."""
         work = self.spec.model or self.spec.script
-        columns: Columns = frozenset({"trigger"})
-        if work and work.input:
-            columns = _plus(self.columns(work.input), columns or ())
-        windows = [trigger.stream for trigger in self.spec.trigger if isinstance(trigger, WindowTrigger)]
-        if columns is None or len(windows) < len(self.spec.trigger):
+        read = self.columns(work.input) if work and work.input else frozenset()
+        if read is None or not isinstance(trigger, WindowTrigger):
             return None
-        shared = [self.columns(stream) or frozenset() for stream in windows]
-        return columns | frozenset.intersection(*shared)
+        return _plus(self.columns(trigger.stream), {TRIGGER, *read})
 
     # --- sections -------------------------------------------------------------------------------------------
 
@@ -292,14 +299,7 @@ class _Expressions:
     def triggers(self) -> None:
         for i, trigger in enumerate(self.spec.trigger):
             if trigger.when is not None:
-                columns = None
-                if isinstance(trigger, WindowTrigger):
-                    work = self.spec.model or self.spec.script
-                    columns = _plus(self.columns(trigger.stream), ("trigger",))
-                    if work and work.input:
-                        more = self.columns(work.input)
-                        columns = None if columns is None or more is None else columns | more
-                self.compile(("trigger", i, "when"), trigger.when, columns)
+                self.compile(("trigger", i, "when"), trigger.when, self._fired_by(trigger))
 
     def model(self) -> None:
         if self.spec.model:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from edge_agent.spec.model import Section, Spec
+from edge_agent.spec.model import TOPIC, TOPIC_FILTER, URL, Section, Spec
 from edge_agent.spec.problems import near
 from edge_agent.spec.spans import Path, Span, Spans
 
@@ -273,11 +273,15 @@ _PATTERNS: dict[str, tuple[str, str]] = {
     r"^[a-z0-9][a-z0-9_-]{0,63}$": ("E037", "up to 64 of a-z, 0-9, - and _"),
     r"^\d{1,9}(\.\d{1,9}){0,2}$": ("E033", 'up to three numbers, such as "1.4.0"'),
     r"^[0-9a-f]{64}$": ("E033", "64 lower-case hex digits"),
+    TOPIC: ("E033", "a topic to publish to: no + or #"),
+    TOPIC_FILTER: ("E033", "a topic filter: + and # stand alone between slashes, # only at the end"),
+    URL: ("E033", "an address that begins with http:// or https://, or a secret that does"),
 }
 
 
 def _pattern(case: _Case) -> Finding:
-    code, expected = _PATTERNS[case.context["pattern"]]
+    pattern = str(case.context["pattern"])
+    code, expected = _PATTERNS.get(pattern, ("E033", f"text like {pattern}"))
     better = re.sub(r"\W+", "_", str(case.got).lower(), flags=re.ASCII).strip("_")
     hint = f"did you mean `{better}`?" if code == "E037" and better and not better[0].isdigit() else ""
     message = f"{label(case.path)}: {_shown(case.got)} is not a name"
@@ -286,7 +290,10 @@ def _pattern(case: _Case) -> Finding:
     return Finding(case.span, code, message, hint, (f"expected {expected}",))
 
 
-def _bad_path(case: _Case) -> Finding:
+def _refused(case: _Case) -> Finding:
+    """By a validator of a shared type; ours is that of paths."""
+    if "relative path" not in case.message:
+        return _other(case)
     hint = 'write a path inside the spec\'s folder, such as "model.tflite"'
     return Finding(
         case.span, "E036", f"{label(case.path)}: {_shown(case.got)} is not a plain relative path", hint
@@ -351,7 +358,7 @@ _ROWS: dict[str, Callable[[_Case], Finding]] = {
     "literal_error": _not_a_choice,
     "unit": _unit,
     "string_pattern_mismatch": _pattern,
-    "value_error": _bad_path,
+    "value_error": _refused,
     "string_type": _type("a string"),
     "int_type": _type("an integer"),
     "float_type": _type("a number"),

@@ -98,8 +98,8 @@ def test_expression_limits() -> None:
     ],
 )
 def test_variables(text: str, env: dict[str, str], expected: str) -> None:
-    spec = load(HOT.replace("site/+/temp", text), "hot.toml", env=env)
-    assert spec.sources["t"].topic == expected  # type: ignore[union-attr]
+    spec = load(HOT.replace('"hot"\n', f'"hot"\nabout = "{text}"\n'), "hot.toml", env=env)
+    assert spec.task.about == expected
 
 
 @pytest.mark.parametrize(
