@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.spec.load import load, located
+from edge_agent.spec.load import MAX_CHARACTERS, load, located
 from edge_agent.spec.model import FileSource, Spec
 from edge_agent.spec.problems import Problem, SpecError, near, render
 from edge_agent.spec.schema import Finding, label
@@ -26,6 +26,8 @@ from edge_agent.spec.spans import Spans, scan
 OpenModel = Callable[[bytes], object]
 """Raises for bytes that are no model it can run; the error's text is shown."""
 MAX_FILE = 1 << 28
+MAX_SPEC = 8 * MAX_CHARACTERS
+"""Bytes of a spec file that are read: more than any spec that loads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ def check(
     raises for bad input."""
     name = str(path) if name is None else name
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        with path.open("rb") as file:
+            text = file.read(MAX_SPEC).decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         return Report(None, (Problem(name, 0, 0, 0, "E060", f"cannot read it: {error.strerror}"),), "")
     except UnicodeDecodeError as error:
