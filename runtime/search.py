@@ -6,12 +6,13 @@ cache that is damaged or not ours counts as empty and is written anew.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import statistics
-import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,12 +149,14 @@ def write_cache(path: Path, choices: Mapping[str, Choice]) -> None:
     else.
     """
     document = {"schema": SCHEMA, "choices": {key: asdict(choice) for key, choice in choices.items()}}
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
+        with fresh.open("w") as file:
             json.dump(document, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(file.name, path)
+        os.replace(fresh, path)
     except OSError:
-        return
+        with contextlib.suppress(OSError):
+            fresh.unlink()
