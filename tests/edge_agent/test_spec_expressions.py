@@ -61,7 +61,7 @@ def test_values(text: str, expected: Any) -> None:
 
 
 def test_every_function_has_a_row_above() -> None:
-    rows = test_values.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    rows = test_values.pytestmark[0].args[1]
     called = {node.func.id for text, _ in rows for node in ast.walk(ast.parse(f"({text})"))
               if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
     assert called == set(FUNCTIONS)
@@ -243,7 +243,7 @@ def test_one_row_is_what_python_says_and_columns_are_their_rows(text: str) -> No
 
 
 def seeds() -> list[bytes]:
-    return [row[0].encode() for row in test_values.pytestmark[0].args[1]]  # type: ignore[attr-defined]
+    return [row[0].encode() for row in test_values.pytestmark[0].args[1]]
 
 
 def fuzz(data: bytes) -> None:

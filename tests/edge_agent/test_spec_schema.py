@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edge_agent.spec.schema import keys_of
 
 TASKS = sorted((Path(__file__).parents[2] / "specs" / "tasks").glob("*/*.toml"))
 BAD = Path(__file__).parent / "bad_specs"
-TYPES = {
+TYPES: dict[str, Any] = {
     "string": str,
     "integer": int,
     "number": (int, float),
@@ -30,7 +31,7 @@ TYPES = {
 
 def accepts(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> bool:
     """The part of JSON Schema that ours uses, in full: an unknown keyword is an error."""
-    checks = {
+    checks: dict[str, Callable[[Any], bool]] = {
         "$ref": lambda x: accepts(value, root["$defs"][x.rsplit("/", 1)[1]], root),
         "type": lambda x: isinstance(value, TYPES[x]) and (x == "boolean" or not isinstance(value, bool)),
         "const": lambda x: value == x,

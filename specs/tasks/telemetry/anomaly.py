@@ -4,6 +4,10 @@ An exponentially weighted mean and variance follow the error (West, CACM 22(9), 
 anomaly when it lies more than LIMIT standard deviations above the mean, and then it does not move the mean.
 """
 
+from typing import Any
+
+Item = dict[str, Any]
+
 WARM_UP = 8
 """Windows that are only learned from."""
 WEIGHT = 0.1
@@ -13,7 +17,7 @@ FLOOR = 4e-3
 """Smallest standard deviation: below it, differences are noise of the model."""
 
 
-def on_result(item: dict, state: dict) -> dict:
+def on_result(item: Item, state: Item) -> Item:
     error = item["error"]
     seen, mean, variance = state.get("seen", 0), state.get("mean", error), state.get("variance", 0.0)
     step = error - mean

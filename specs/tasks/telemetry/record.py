@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.sources.host_metrics import COLUMNS, counts, sample
@@ -25,18 +26,20 @@ def main(path: Path, quiet: float, burst: float = 0.0) -> None:
             processes = [multiprocessing.Process(target=work, args=(seconds,)) for _ in range(workers)]
             for process in processes:
                 process.start()
-            measure(writer, time.time() + seconds)
+            for row in measured(time.time() + seconds):
+                writer.writerow(row)
             for process in processes:
                 process.join()
 
 
-def measure(writer: "csv._writer", end: float) -> None:
+def measured(end: float) -> Iterator[list[str]]:
+    """A row every quarter of a second until `end`."""
     before, then = counts(), time.time()
     while time.time() < end:
         time.sleep(EVERY)
         after, now = counts(), time.time()
         row = sample(before, after, now - then)
-        writer.writerow((f"{now:.3f}", *(f"{row[name]:.4g}" for name in COLUMNS)))
+        yield [f"{now:.3f}", *(f"{row[name]:.4g}" for name in COLUMNS)]
         before, then = after, now
 
 
