@@ -39,6 +39,10 @@ class Stage(Protocol):
     def ends(self) -> bool:
         """What is due comes to an end by itself in silence (windows do, schedules do not)."""
 
+    @property
+    def silence(self) -> float:
+        """Nothing falls due because of an event before this many seconds have passed."""
+
     def push(self, origin: str, batch: Batch, now: float) -> list[Batch]:
         """The batch came from the stage (or source) named `origin`."""
 
@@ -61,6 +65,7 @@ class StageBase:
     """A stage without state, time or resources."""
 
     ends = True
+    silence: float = float("inf")
 
     def tick(self, now: float) -> list[Batch]:  # noqa: ARG002
         return []
@@ -104,22 +109,22 @@ class Pipeline:
         self._clock = clock
         self._ledger = ledger
         self._waiting: deque[_Work] = deque()
+        self._silence = min((stage.silence for stage in plan.stages.values()), default=0.0)
         self._busy_until = float("-inf")
         self._last_fired = float("-inf")
 
     def feed(self, entries: Iterable[Entry]) -> None:
-        """Let rows of sources flow, in order; rows of one source travel together unless something was due
-        between."""
+        """Let rows of sources flow, in order; rows of one source travel together unless something was due between."""
         run: list[Entry] = []
         due = self.due()
         for entry in entries:
-            overdue = due is not None and due <= entry.arrived
-            if run and (overdue or run[-1].source != entry.source):
+            if run and (entry.source != run[0].source or entry.arrived >= run[0].arrived + self._silence):
                 self._feed_run(run)
-                run = []
-            if overdue:
+                run, due = [], self.due()
+            if due is not None and due <= entry.arrived:
+                self._feed_run(run)
                 self.tick(entry.arrived)
-                due = self.due()
+                run, due = [], self.due()
             run.append(entry)
         self._feed_run(run)
 
@@ -150,8 +155,6 @@ class Pipeline:
         """Hand batches on to whoever reads `origin`."""
         if not what:
             return
-        if origin in self.plan.outputs:
-            self._ledger.results(sum(map(len, what)), now)
         for batch in what:
             for name in self.plan.readers.get(origin, ()):
                 if name not in self.plan.work:
@@ -161,6 +164,8 @@ class Pipeline:
                 else:
                     for single in batch.singles():
                         self._do(name, origin, single, now)
+        if origin in self.plan.outputs:
+            self._ledger.results(sum(map(len, what)), now)
 
     def _push(self, name: str, origin: str, batch: Batch, now: float) -> list[Batch]:
         try:

@@ -43,6 +43,8 @@ class StreamStage(StageBase):
             name: aggregate.expression for name, aggregate in aggregates.items() if aggregate.expression
         }
         self._window = Tumbling(spec.window, self._kinds) if spec.window else None
+        if spec.window:
+            self.silence = spec.window.idle
 
     def counts(self) -> tuple[int, int]:
         return self._window.late if self._window else 0, 0

@@ -1,7 +1,7 @@
 """Tumbling windows in event time, per key: pure, time comes in with the events and as `now`.
 
     watermark = newest event time - out_of_order            everything before it is believed to have arrived
-              | follows the clock after `idle` of silence
+              | after `idle` of silence it follows the clock as far as windows are open
     window [start, end) of a key:  collecting --watermark >= end--> emitted, revision 0
                                    emitted    --late event-------> emitted again, revision + 1
                                    --watermark >= end + lateness--> forgotten; later events only count as late
@@ -82,12 +82,10 @@ class Tumbling:
         return batches(rows)
 
     def tick(self, now: float) -> list[Batch]:
-        """Results that are due because of silence."""
-        if not self._panes or now < self._silent_since + self._window.idle:
-            return []
-        mark = max(self._watermark, self._newest + (now - self._silent_since))
+        """Results that are due because of silence: the watermark goes on at the clock's pace, from open window to open
+        window, so it does not matter how late a tick comes."""
         due = [end for end in self._open_ends() if self._due(end) <= now]
-        return batches(self._advance(max([mark, *due])))
+        return batches(self._advance(max(due))) if due else []
 
     def due(self) -> float | None:
         """When `tick` will next have results if nothing arrives."""

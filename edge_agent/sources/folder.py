@@ -96,7 +96,9 @@ def decode(path: Path) -> NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise ItemError(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except ItemError:
+        raise
+    except Exception as error:  # decoders of damaged files raise whatever they stumble over
         raise ItemError(f"not an image that can be read: {error}") from None
 
 

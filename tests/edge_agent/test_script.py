@@ -1,12 +1,18 @@
 import logging
+import os
 import signal
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud_broker.wire.messages import Reason
 from edge_agent import script_worker
@@ -101,10 +107,10 @@ def test_an_error_names_the_users_line_and_the_script_lives_on(start: Start, bod
 
 RUNAWAYS = {
     "loop": "while True: pass",
-    "swallower": "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+    "swallower": "while True:\n        try:\n            while 1: pass\n        except BaseException: pass",
     "C": "pow(3, 10**9)",
     "sleep": "import time; time.sleep(1000)",
-    "ignores signals": "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); signal.pause()",
+    "deaf": "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); signal.pause()",
     "prints": "while True: print('x' * 1000)",
 }
 
@@ -163,6 +169,46 @@ def test_a_script_cannot_break_the_frames(start: Start) -> None:
     huge = start("def on_result(item, state):\n    return {'x': 'y' * (20 << 20)}\n")
     with pytest.raises(Breach, match=r"it gave 2.* bytes, at most 16777216 are allowed"):
         huge.call({})
+
+
+class Answers:
+    """A process that has said `data` and ended."""
+
+    stdin = None
+
+    def __init__(self, data: bytes) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, data[:60_000])
+        os.close(writing)
+        self.stdout = os.fdopen(reading, "rb", buffering=0)
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> int:
+        return 1
+
+
+def frame(text: str) -> bytes:
+    return struct.pack(">I", len(text)) + text.encode()
+
+
+def seeds() -> list[bytes]:
+    return [frame('{"log": "a"}') + frame('{"result": {"v": [1, null]}}'), frame('{"error": "x.py:1: no"}')]
+
+
+def fuzz(data: bytes) -> None:
+    """Whatever a hostile script writes into the pipe is a result or a told error."""
+    host = Host(Path("x.py"), "f", timeout=LONG, memory=MIB, on_print=lambda _: None)
+    host._process = Answers(data)  # type: ignore[assignment]
+    with suppress(ItemError, Breach):
+        host._answer(time.monotonic() + LONG, "one item")
+    host.reset()
+
+
+@given(st.binary(max_size=60) | st.sampled_from(seeds()), st.binary(max_size=4))
+def test_any_answer_is_a_result_or_an_error(data: bytes, tail: bytes) -> None:
+    fuzz(data + tail)
+    fuzz(frame("[" * 50_000))
 
 
 def test_a_large_item_to_a_script_that_does_not_read_is_a_timeout_not_a_hang(start: Start) -> None:

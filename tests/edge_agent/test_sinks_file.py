@@ -54,7 +54,7 @@ def test_a_disk_that_refuses_loses_nothing_until_the_buffer_is_full(
     out.write(rows(1, 2))
     with pytest.raises(FileNotFoundError):
         out.flush()
-    with pytest.raises(BufferError, match="out.jsonl: 20 bytes wait to be written; 1 items given up"):
+    with pytest.raises(BufferError, match=r"out\.jsonl: 20 bytes wait to be written; 1 items given up"):
         out.write(rows(3))
     (tmp_path / "deep").mkdir()
     out.close()

@@ -111,5 +111,5 @@ def test_a_dead_receiver_neither_blocks_nor_fills_memory(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("url", ["ftp://x/", "file:///etc/passwd", "hook"])
 def test_other_addresses_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="sink hook: '@{board:hook}' is no address"):
+    with pytest.raises(ValueError, match=r"sink hook: '@\{board:hook\}' is no address"):
         sink(url)

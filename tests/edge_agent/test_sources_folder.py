@@ -1,9 +1,13 @@
 import io
+import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from edge_agent.clock import ManualClock
@@ -19,6 +23,25 @@ def png(value: int = 7, size: int = 16) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (size, size, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def seeds() -> list[bytes]:
+    return [png(), png(1, 3)]
+
+
+def fuzz(data: bytes) -> None:
+    """Any bytes are an image or a told error."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        with suppress(ItemError):
+            assert decode(Path(file.name)).ndim == 3
+
+
+@given(st.binary(max_size=50), st.integers(0, 400))
+def test_damaged_images_are_errors_and_nothing_worse(patch: bytes, at: int) -> None:
+    whole = png(1, 3)
+    fuzz(whole[:at] + patch + whole[at + len(patch) :])
 
 
 class Watched:

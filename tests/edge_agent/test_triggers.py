@@ -14,7 +14,7 @@ Ids = list[list[str]]
 
 
 def naive(patterns: list[Pattern], events: list[Event]) -> tuple[Ids, Ids]:
-    """The definition: after each event, look back as far as each pattern is long. Ids matched, ids too late."""
+    """The definition: after each event, look back as far as each pattern is long. Ids matched, and too late."""
     matched, missed = [], []
     for end in range(1, len(events) + 1):
         now: list[list[str]] = [[], []]
@@ -82,7 +82,7 @@ def test_too_late_is_a_near_miss_with_its_figures() -> None:
     assert [(miss.trigger, miss.why) for miss in missed] == [("door", "pir.high came too late (29 s > 20 s)")]
 
 
-# --- the stage --------------------------------------------------------------------------------------------------
+# --- the stage ------------------------------------------------------------------------------------------
 
 
 def stage(

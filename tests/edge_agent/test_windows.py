@@ -36,7 +36,7 @@ def _total(x: list[float]) -> float:
 
 
 def naive(events: list[Event], size: float, out_of_order: float, lateness: float) -> tuple[list[Any], int]:
-    """The definition: one event after the other, every window keeps its values. Results, and how many were late."""
+    """The definition: event by event, every window keeps its values. Results, and how many were late."""
     values: dict[tuple[float, str], list[float]] = {}
     revisions: dict[tuple[float, str], int] = {}
     results, late, watermark = [], 0, -math.inf
