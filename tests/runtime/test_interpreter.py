@@ -1,0 +1,195 @@
+"""The drop-in: the same calls on ours and on TFLite's interpreter give the same answers and the same kinds of
+error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime import Interpreter
+from runtime.backends.tflite import interpreter_module
+from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec, write
+
+MODELS = Path(__file__).parents[2] / "specs" / "models"
+DIGITS, TELEMETRY = MODELS / "digits_int8.tflite", MODELS / "telemetry_ae_f32.tflite"
+Make = Callable[..., Any]
+
+
+def theirs(*args: Any, **options: Any) -> Any:
+    """TFLite on its reference kernels, which give the same bits."""
+    module = interpreter_module()
+    options.setdefault("experimental_op_resolver_type", module.OpResolverType.BUILTIN_REF)
+    return module.Interpreter(*args, **options)
+
+
+BOTH = pytest.mark.parametrize("make", [Interpreter, theirs], ids=["ours", "tflite"])
+
+
+def ready(make: Make, path: Path = DIGITS) -> Any:
+    interpreter = make(model_path=str(path))
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def open_batch() -> bytes:
+    """y = relu(x + x) and z = x + y, x of shape (-1, 3): a dynamic batch, two outputs, one signature."""
+    tensors = tuple(TensorSpec(name, (-1, 3)) for name in "xyz")
+    relu = {"fused_activation_function": "RELU"}
+    operators = OpSpec("ADD", ("x", "x"), ("y",), relu), OpSpec("ADD", ("x", "y"), ("z",))
+    return write(ModelSpec(tensors, operators, ("x",), ("y", "z"), signature="serve"))
+
+
+# -------------------------------------------------------------------- answers
+
+
+def plain(details: Any) -> Any:
+    """Arrays as lists, so that == compares."""
+    if isinstance(details, dict):
+        return {key: plain(value) for key, value in details.items()}
+    if isinstance(details, np.ndarray):
+        return str(details.dtype), details.tolist()
+    return [plain(item) for item in details] if isinstance(details, list) else details
+
+
+@pytest.mark.parametrize("path", [DIGITS, TELEMETRY], ids=lambda path: path.stem)
+def test_details_are_the_same(path: Path) -> None:
+    ours, tflite = ready(Interpreter, path), ready(theirs, path)
+    assert plain(ours.get_input_details()) == plain(tflite.get_input_details())
+    assert plain(ours.get_output_details()) == plain(tflite.get_output_details())
+    own = plain(ours.get_tensor_details())
+    assert own == plain(tflite.get_tensor_details())[: len(own)]  # TFLite adds its scratch tensors
+    assert ours.get_signature_list() == tflite.get_signature_list()
+
+
+@pytest.mark.parametrize("path", [DIGITS, TELEMETRY], ids=lambda path: path.stem)
+def test_results_are_the_same(path: Path) -> None:
+    ours, tflite = ready(Interpreter, path), ready(theirs, path)
+    rng, detail = np.random.default_rng(0), ours.get_input_details()[0]
+    for _ in range(5):
+        array = (rng.standard_normal(detail["shape"]) * 50).astype(detail["dtype"])
+        results = []
+        for interpreter in (ours, tflite):
+            interpreter.set_tensor(detail["index"], array)
+            interpreter.invoke()
+            results.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+        assert results[0].dtype == results[1].dtype
+        np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+@BOTH
+def test_resizing_and_signatures(make: Make) -> None:
+    interpreter = make(model_content=open_batch())
+    assert interpreter.get_input_details()[0]["shape_signature"].tolist() == [-1, 3]
+    x = np.array([[1, -2, 3], [4, 5, -6]], np.float32)
+    index = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(index, [2, 3], strict=True)
+    interpreter.allocate_tensors()
+    assert interpreter.get_input_details()[0]["shape"].tolist() == [2, 3]
+    interpreter.set_tensor(index, x)
+    interpreter.invoke()
+    y, z = (interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details())
+    np.testing.assert_array_equal(y, np.maximum(x + x, 0))
+    np.testing.assert_array_equal(z, x + y)
+    assert interpreter.get_signature_list() == {"serve": {"inputs": ["x"], "outputs": ["y", "z"]}}
+    runner = interpreter.get_signature_runner()
+    results = runner(x=x[:1])
+    np.testing.assert_array_equal(results["z"], z[:1])
+    assert list(runner.get_input_details()) == ["x"] and sorted(runner.get_output_details()) == ["y", "z"]
+
+
+@BOTH
+def test_tensor_gives_the_array_itself(make: Make) -> None:
+    interpreter = ready(make, TELEMETRY)
+    index = interpreter.get_input_details()[0]["index"]
+    view = interpreter.tensor(index)
+    view()[...] = 2.5
+    assert (interpreter.get_tensor(index) == 2.5).all()
+    copy = interpreter.get_tensor(index)
+    copy[...] = 0
+    assert (view() == 2.5).all()
+
+
+def test_every_tensor_is_readable_when_asked_for() -> None:
+    interpreter = Interpreter(model_content=open_batch(), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(0, np.array([[1, -2, 3]], np.float32))
+    interpreter.invoke()
+    shapes = [interpreter.get_tensor(d["index"]).shape for d in interpreter.get_tensor_details()]
+    assert shapes == [(1, 3)] * 3
+    assert len(interpreter.get_output_details()) == 2
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference", "tflite"])
+def test_a_backend_may_be_chosen(backend: str) -> None:
+    interpreter = Interpreter(model_path=DIGITS, backend=backend)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    assert interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).dtype == np.int8
+
+
+# -------------------------------------------------------------------- errors
+
+
+def fresh(make: Make) -> Any:
+    return make(model_path=str(DIGITS))
+
+
+WRONG: dict[str, tuple[Callable[[Make], Any], type[Exception]]] = {
+    "no model": (lambda make: make(), ValueError),
+    "two models": (lambda make: make(model_path=str(DIGITS), model_content=open_batch()), ValueError),
+    "no file": (lambda make: make(model_path="/nowhere.tflite"), ValueError),
+    "no model bytes": (lambda make: make(model_content=b"abcdefgh" * 20), ValueError),
+    "no threads": (lambda make: make(model_path=str(DIGITS), num_threads=0), ValueError),
+    "threads of text": (lambda make: make(model_path=str(DIGITS), num_threads="2"), ValueError),
+    "invoke too early": (lambda make: fresh(make).invoke(), RuntimeError),
+    "set too early": (lambda make: fresh(make).set_tensor(0, np.zeros((1, 64), np.int8)), ValueError),
+    "get too early": (lambda make: fresh(make).get_tensor(0), ValueError),
+    "wrong type": (lambda make: ready(make).set_tensor(0, np.zeros((1, 64), np.float64)), ValueError),
+    "wrong shape": (lambda make: ready(make).set_tensor(0, np.zeros((1, 3), np.int8)), ValueError),
+    "a scalar": (lambda make: ready(make).set_tensor(0, 3), ValueError),
+    "no such tensor": (lambda make: ready(make).get_tensor(9999), ValueError),
+    "set no such tensor": (lambda make: ready(make).set_tensor(9999, np.zeros(1, np.int8)), ValueError),
+    "resize no such tensor": (lambda make: ready(make).resize_tensor_input(9999, [1]), RuntimeError),
+    "strict resize": (
+        lambda make: make(model_content=open_batch()).resize_tensor_input(0, [2, 4], strict=True),
+        RuntimeError,
+    ),
+    "no signature": (lambda make: ready(make).get_signature_runner("nope"), ValueError),
+    "wrong argument": (
+        lambda make: make(model_content=open_batch()).get_signature_runner("serve")(w=np.zeros((1, 3),
+        np.float32)), ValueError,
+    ),
+}  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_use_raises_the_same_kind_of_error(name: str, make: Make) -> None:
+    act, kind = WRONG[name]
+    with pytest.raises(kind) as caught:
+        act(make)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"experimental_delegates": [object()]}, "delegates are not supported: choose a backend"),
+        ({"backend": "gpu"}, "backend 'gpu' is unknown: expected cpu, tflite, reference"),
+    ],
+)
+def test_what_only_ours_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Interpreter(model_path=DIGITS, **options)
+
+
+def test_a_shape_that_the_model_cannot_take_is_told_when_it_is_compiled() -> None:
+    interpreter = ready(Interpreter)
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [1, 63])
+    with pytest.raises(RuntimeError, match="#0"):
+        interpreter.allocate_tensors()
