@@ -106,6 +106,12 @@ def test_links_do_not_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> No
     assert [problem[0] for problem in told(folder)] == ["E060"]
 
 
+def test_resources_are_files_of_the_bundle(folder: Path) -> None:
+    text = SPEC.replace('name = "t"', 'name = "t"\nresources = ["data/in.csv", "labels.txt"]', 1)
+    (folder / "t.toml").write_text(text)
+    assert told(folder) == [("E060", 4, "task.resources[1]: there is no file labels.txt")]
+
+
 def test_a_folder_where_a_file_should_be(folder: Path) -> None:
     (folder / "a.py").unlink()
     (folder / "a.py").mkdir()

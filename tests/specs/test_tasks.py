@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import runtime
+from cloud_broker import bundle
 from edge_agent.replay import run_tests
 from edge_agent.spec import check
 
@@ -35,10 +36,15 @@ def test_it_checks(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
-def test_its_own_tests_pass(path: Path) -> None:
-    spec = check(path, env={}).spec
+def test_its_bundle_is_whole_and_its_own_tests_pass(path: Path, tmp_path: Path) -> None:
+    """From the files of a release alone, as a board has them."""
+    _, files = bundle.build(path, created=0.0)
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    spec = check(tmp_path / path.name, env={}).spec
     assert spec is not None
-    results = run_tests(spec, path.parent, open_model=open_model)
+    results = run_tests(spec, tmp_path, open_model=open_model)
     assert [result for result in results if not result.passed or result.detail] == []
     assert len(results) == len(spec.test) and (results or path.stem == "hot")
 
