@@ -1,7 +1,7 @@
-"""One row per TFLite operator that the engine knows: how many tensors it takes and gives, which attributes it has.
+"""One row per TFLite operator that the engine knows: how many tensors it takes and gives, its attributes.
 
-Attribute names are the snake_case field names of the options table in TFLite's schema.fbs; enums become their names
-("SAME", "RELU6"), vectors become tuples of int. What an operator means is in `runtime.shapes` and
+Attribute names are the snake_case field names of the options table in TFLite's schema.fbs; enums become their
+names ("SAME", "RELU6"), vectors become tuples of int. What an operator means is in `runtime.shapes` and
 `runtime.decompose`.
 """
 
@@ -18,7 +18,7 @@ VECTORS = frozenset({"new_shape", "squeeze_dims"})
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Least and most inputs and outputs; `table` is the options table, "" where every attribute is a tensor."""
+    """Least and most inputs and outputs; `table` is the options table, "" for an operator without one."""
 
     inputs: tuple[int, int]
     outputs: tuple[int, int] = (1, 1)

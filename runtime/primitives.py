@@ -2,8 +2,8 @@
 
 A function takes arrays of the compute type in the order in which they were pushed, then the instruction's
 args; its result is converted to the compute type. Kernels use `c_name`; what a program means is in
-`runtime.atoms.Map`. Integers wrap; dividing an integer by zero gives 0. min and max are C++'s: with a NaN they
-return the first operand.
+`runtime.atoms.Map`. Integers wrap; dividing an integer by zero gives 0. min and max are C++'s: with a NaN
+they return the first operand.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Primitive:
 
 def _div(a: Array, b: Array) -> Array:
     if a.dtype == np.float32:
-        return np.divide(a, b)
+        return np.true_divide(a, b)
     quotient = _floor_div(a, b)
-    return quotient + ((quotient < 0) & (quotient * b != a))
+    return np.add(quotient, (quotient < 0) & (quotient * b != a))
 
 
 def _floor_div(a: Array, b: Array) -> Array:
@@ -70,12 +70,13 @@ def _round_away(x: Array) -> Array:
 
 
 def _logistic(x: Array) -> Array:
-    return np.float32(1) / (np.float32(1) + np.exp(-x))
+    return np.reciprocal(np.float32(1) + np.exp(-x))
 
 
 def _leading_zeros(x: Array) -> Array:
     """Of the 32 bits of x; `frexp` gives the bit length, exactly, for every u32."""
-    return 32 - np.frexp(x.astype(np.uint32).astype(np.float64))[1]
+    bits: Array = np.frexp(x.astype(np.uint32).astype(np.float64))[1]
+    return np.subtract(32, bits)
 
 
 ROWS = (
@@ -94,7 +95,7 @@ ROWS = (
     Primitive("exp", 1, FLOAT, np.exp, "e to the power a"),
     Primitive("log", 1, FLOAT, np.log, "natural logarithm"),
     Primitive("sqrt", 1, FLOAT, np.sqrt, "square root"),
-    Primitive("rsqrt", 1, FLOAT, lambda a: np.float32(1) / np.sqrt(a), "1 / sqrt(a)"),
+    Primitive("rsqrt", 1, FLOAT, lambda a: np.reciprocal(np.sqrt(a)), "1 / sqrt(a)"),
     Primitive("sin", 1, FLOAT, np.sin, "sine of radians"),
     Primitive("cos", 1, FLOAT, np.cos, "cosine of radians"),
     Primitive("tanh", 1, FLOAT, np.tanh, "hyperbolic tangent"),
@@ -135,7 +136,7 @@ ROWS = (
         "shift_right", 2, NARROW, quantized.rounding_shift_right,
         "a / 2^b for b held within 0..31, to the nearest, ties away from zero",
     ),
-    Primitive("shift_left", 2, NARROW, quantized.saturating_shift_left, "a * 2^b for b held within 0..31, saturating"),
+    Primitive("shift_left", 2, NARROW, quantized.saturating_shift_left, "a * 2^b, b in 0..31, saturating"),
     Primitive("leading_zeros", 1, NARROW, _leading_zeros, "zero bits above the highest set bit of the 32"),
 )  # fmt: skip
 PRIMITIVES = {row.name: row for row in ROWS}

@@ -1,8 +1,8 @@
 """Fixed-point arithmetic with the rounding of TFLite's reference kernels, on NumPy arrays.
 
 Source: gemmlowp `fixedpoint.h` and TFLite `kernels/internal/common.h`, the build without single rounding. The
-C kernels repeat these functions; what a rule does with them is in `runtime.decompose`. Exponents are held within
-0..31, so that every function is defined for every operand.
+C kernels repeat these functions; what a rule does with them is in `runtime.decompose`. Exponents are held
+within 0..31, so that every function is defined for every operand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def round_half_away(real: float) -> int:
 
 
 def float32_product(*factors: float, over: float = 1.0) -> float:
-    """The product of the factors divided by `over`, each step rounded to float32; infinite where it overflows."""
+    """The product of the factors over `over`, each step rounded to float32; infinite where it overflows."""
     with np.errstate(all="ignore"):
         product = np.float32(1)
         for factor in factors:
@@ -90,7 +90,7 @@ _EXP_OF_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401
 
 
 def exp_on_negative_values(a: Array) -> Array:
-    """exp of Q5.26 arguments <= 0 as Q0.31: Taylor at -1/8 for the last quarter, then one factor per higher bit."""
+    """exp of Q5.26 arguments <= 0 in Q0.31: Taylor within the last quarter, one factor per higher bit."""
     quarter = 1 << (_EXP_FRACTION_BITS - 2)
     within = (a & (quarter - 1)) - quarter
     result = _exp_within_quarter(saturating_shift_left(within, EXP_INTEGER_BITS))

@@ -1,7 +1,7 @@
 """Shapes of every value from the shapes of the inputs: one rule per TFLite operator.
 
-`infer` overrides what the file declares, so that a resized input flows through the graph. A rule also refuses operands
-whose shapes do not fit together, which is what the rules of `runtime.decompose` rely on.
+`infer` overrides what the file declares, so that a resized input flows through the graph. A rule also refuses
+operands whose shapes do not fit together, which is what the rules of `runtime.decompose` rely on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ MAX_LIST = 4096
 
 
 def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Graph:
-    """The graph with the shape of every value inferred; `input_shapes` replaces shapes of graph inputs by value id.
+    """The graph with every shape inferred; `input_shapes` replaces those of graph inputs, by value id.
 
-    Raises ModelError where shapes do not fit together, UnsupportedError where a shape depends on run-time data.
+    Raises ModelError where shapes do not fit together, UnsupportedError where a shape depends on run-time
+    data.
     """
     values = list(graph.values)
     for index, shape in (input_shapes or {}).items():
@@ -278,7 +279,7 @@ def _slice(x: Operands) -> list[Shape]:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One axis of a strided slice: `count` elements from `start` in steps of `step`; `kept` in the output shape."""
+    """One axis of a strided slice: `count` elements from `start` by `step`, `kept` in the output or not."""
 
     start: int
     step: int

@@ -1,7 +1,8 @@
 """Make an atomic graph smaller without changing a bit of its outputs.
 
 Four passes in order: fold what depends on constants only, let identity copies share their input, read through
-copies (vertical RASTER composition), drop what nobody reads. Fusion into faster kernels is left to the backends.
+copies (vertical RASTER composition), drop what nobody reads. Fusion into faster kernels is left to the
+backends.
 """
 
 from __future__ import annotations
@@ -170,8 +171,9 @@ def _through(
 def composition(view: View, sizes: Shape, copy: Region) -> View | None:
     """A view of a dense copy as a view of its source; None where it is not one.
 
-    An address of the copy is a number in the mixed radix of its sizes, whose digits times the source strides give
-    the address in the source. The digits of a sum are the sums of the digits as long as none of them carries.
+    An address of the copy is a number in the mixed radix of its sizes, whose digits times the source strides
+    give the address in the source. The digits of a sum are the sums of the digits as long as none of them
+    carries.
     """
     if view.offset < 0 or min(view.strides, default=0) < 0 or 0 in sizes:
         return None

@@ -1,8 +1,6 @@
-"""Arithmetic on views: dense and broadcast strides, the least dimensions, the addresses that a view can touch."""
+"""Arithmetic on views: dense and broadcast strides, the fewest dimensions, the addresses they touch."""
 
 from __future__ import annotations
-
-import math
 
 from runtime.atoms import View
 from runtime.graph import Shape
@@ -17,7 +15,7 @@ def dense(sizes: Shape, offset: int = 0) -> View:
 
 
 def broadcast(shape: Shape, sizes: Shape) -> View:
-    """A dense tensor of `shape` read at every index below `sizes`, by NumPy's rule: axes align at the right."""
+    """A dense tensor of `shape` read at every index below `sizes` by NumPy's rule: axes align right."""
     missing = len(sizes) - len(shape)
     strides = dense(shape).strides
     return View(
@@ -28,8 +26,8 @@ def broadcast(shape: Shape, sizes: Shape) -> View:
 def collapse(sizes: Shape, *views: View) -> tuple[Shape, list[View]]:
     """The same addresses in the same order with the fewest dimensions, at least one.
 
-    Drops dimensions of size 1 and merges an outer dimension into the next one where, in every view, stepping the outer
-    once equals running through the inner.
+    Drops dimensions of size 1 and merges an outer dimension into the next one where, in every view, stepping
+    the outer once equals running through the inner.
     """
     kept: list[tuple[int, tuple[int, ...]]] = []
     for axis, size in enumerate(sizes):
@@ -57,7 +55,3 @@ def is_dense(view: View, sizes: Shape) -> bool:
     """Whether a view walks 0, 1, 2, ... without a gap."""
     merged, (simple,) = collapse(sizes, view)
     return view.offset == 0 and len(merged) == 1 and (merged[0] == 1 or simple.strides == (1,))
-
-
-def elements(sizes: Shape) -> int:
-    return math.prod(sizes)

@@ -1,7 +1,8 @@
 """What is legal between two passes: which operators at which level, and that no atom can leave its values.
 
-`check` is what makes the C runner safe: it holds for every view that each address lies inside its value, for every
-operand that it has the type that the kernels expect, and for every node that its inputs are there before it runs.
+`check` is what makes the C runner safe: it holds for every view that each address lies inside its value, for
+every operand that it has the type that the kernels expect, and for every node that its inputs are there
+before it runs.
 """
 
 from __future__ import annotations

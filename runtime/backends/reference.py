@@ -83,7 +83,7 @@ def saturate(array: Array, dtype: DType) -> Array:
     if dtype in (DType.F32, DType.F16):
         return array.astype(dtype.numpy)
     if dtype is DType.BOOL:
-        return array != 0
+        return np.not_equal(array, 0)
     if array.dtype.kind == "f":
         wide = np.nan_to_num(array.astype(np.float64), nan=0.0)
         inside = np.clip(wide, -(2.0**63), 2.0**63 - 1024).astype(np.int64)
@@ -181,7 +181,7 @@ def _scatter(attrs: Scatter, inputs: Sequence[Array], outputs: Sequence[Value]) 
     if attrs.mode == "set":
         out[index] = update
     else:
-        {"add": np.add, "max": np.maximum}[attrs.mode].at(out, index, update)
+        (np.add if attrs.mode == "add" else np.maximum).at(out, index, update)
     return [out.reshape(outputs[0].shape)]
 
 

@@ -1,7 +1,7 @@
-"""GRAPH -> ATOMIC: every TFLite operator as a few of the eight atoms, one rule per operator, one file per family.
+"""GRAPH -> ATOMIC: every TFLite operator as a few atoms, one rule per operator, one file per family.
 
-The decomposition is the specification of an operator. A backend with a fused kernel may keep a node whole; the
-reference backend runs such a node through `isolated`, which is what the kernel has to equal.
+The decomposition is the specification of an operator. A backend with a fused kernel may keep a node whole;
+the reference backend runs such a node through `isolated`, which is what the kernel has to equal.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Keep = Callable[[Graph, Node], bool]
 def decompose(graph: Graph, keep: Keep | None = None) -> Graph:
     """The same graph in atoms; nodes for which `keep(graph, node)` is true stay as they are.
 
-    Shapes must be inferred. Raises UnsupportedError naming the operator for which there is no rule, or none for its
-    element types; ModelError where an operator's operands contradict each other.
+    Shapes must be inferred. Raises UnsupportedError naming the operator for which there is no rule, or none
+    for its element types; ModelError where an operator's operands contradict each other.
     """
     values, nodes = list(graph.values), list[Node]()
     for node in graph.nodes:

@@ -1,6 +1,7 @@
-"""Convolutions and matrix products: RASTER gathers the windows (im2col), GEMM multiplies, its epilogue rounds and clamps.
+"""Convolutions and matrix products: RASTER gathers the windows (im2col), GEMM multiplies, rounds and clamps.
 
-The integer arithmetic is that of TFLite's reference kernels: s32 sums, one fixed-point multiplier per output channel.
+The integer arithmetic is that of TFLite's reference kernels: s32 sums, one fixed-point multiplier per output
+channel.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def windows(low: Lowering, kernel: tuple[int, int], dilation: tuple[int, int] = 
 
 
 def patches(low: Lowering, sliding: Windows, fill: float, groups: int = 1) -> int:
-    """im2col: a value of shape (groups, batch·out, kernel, channels / groups); outside the input lies `fill`."""
+    """im2col: a value of shape (groups, batch·out, kernel, depth); outside the input lies `fill`."""
     padded = low.padded(low.node.inputs[0], [(0, 0), *sliding.pads, (0, 0)], fill)
     batch, height, width, channels = low.values[padded].shape
     depth, (stride_h, stride_w), (dilation_h, dilation_w) = (
@@ -90,8 +91,8 @@ def zero_points(low: Lowering) -> tuple[int, int]:
 def multipliers(low: Lowering) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(multipliers, shifts) that take s32 sums to the output's scale, one pair or one per output channel.
 
-    Scales are float32. TFLite multiplies input and weight scale in float32 where the weights have one scale and
-    the operator is FULLY_CONNECTED or the type is uint8, in double otherwise.
+    Scales are float32. TFLite multiplies input and weight scale in float32 where the weights have one scale
+    and the operator is FULLY_CONNECTED or the type is uint8, in double otherwise.
     """
     (scale, _), (weights, _), (out, _) = (
         low.quantized(low.x.value(0)), low.scales(low.x.value(1)), low.quantized(low.out),

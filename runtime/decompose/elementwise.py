@@ -1,4 +1,4 @@
-"""Element-wise operators: one MAP each. A float operator is its program; an 8-bit one of a single operand is a table.
+"""Element-wise operators: one MAP each; an 8-bit operator of a single operand is a table of 256.
 
 The integer arithmetic of two operands is that of TFLite's reference kernels (`add.h`, `mul.h`, `sub.h`).
 """
@@ -94,7 +94,7 @@ def _mul(low: Lowering) -> Program:
 
 
 def _extreme(low: Lowering) -> Program:
-    """Stored integers compare as the numbers they stand for: TFLite asks for one quantisation of all three."""
+    """Stored integers compare as the numbers they stand for, under one quantisation of all three."""
     if not low.x.value(0).quantization == low.x.value(1).quantization == low.out.quantization:
         raise low.lacking("operands and output are quantised differently")
     return call(BINARY[low.node.op], load(0), load(1))

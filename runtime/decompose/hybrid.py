@@ -1,8 +1,8 @@
-"""Dynamic-range quantisation: float activations on int8 weights, rounded as TFLite's hybrid kernels round them.
+"""Dynamic-range quantisation: float activations on int8 weights, rounded as TFLite's hybrid kernels do.
 
-The activations take one of 255 or 256 levels of their own range, the float rule multiplies levels by stored weights
-(whole numbers, so the sums are exact), and a MAP makes them real. Convolutions find one range per image,
-FULLY_CONNECTED one per row.
+The activations take one of 255 or 256 levels of their own range, the float rule multiplies levels by stored
+weights (whole numbers, so the sums are exact), and a MAP makes them real. Convolutions find one range per
+image, FULLY_CONNECTED one per row.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def on_levels(low: Lowering, rule: Rule) -> None:
 
 
 def rounded(low: Lowering, shape: Shape, asymmetric: bool) -> tuple[int, int]:
-    """(levels, span) of operand 0 as `shape`: whole numbers around zero, and per slice along axis 0 what they span.
+    """(levels, span) of operand 0 as `shape`: whole numbers about zero, and the span of each slice of axis 0.
 
-    TFLite's AsymmetricQuantizeFloats less its zero point, or SymmetricQuantizeFloats. A slice of zeros spans one step per
-    level, which leaves it zero.
+    TFLite's AsymmetricQuantizeFloats less its zero point, or SymmetricQuantizeFloats. A slice of zeros spans
+    one step per level, which leaves it zero.
     """
     rows, width = shape[0], math.prod(shape[1:])
     per_row = (rows, *(1,) * (len(shape) - 1))

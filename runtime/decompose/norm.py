@@ -1,7 +1,7 @@
 """Normalisation over rows: softmax as the row's maximum, exponentials below it, their sum, and a division.
 
-On 8-bit integers it is TFLite's reference kernel bit for bit: exponentials from a table of 256, in fixed point, and
-the reciprocal of their sum by three steps of Newton.
+On 8-bit integers it is TFLite's reference kernel bit for bit: exponentials from a table of 256, in fixed
+point, and the reciprocal of their sum by three steps of Newton.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def integer_softmax(low: Lowering) -> None:
 
 
 def exponentials(low: Lowering) -> Array:
-    """exp(beta · scale · d) in Q0.31 for d = -255..0; zero where d is too far below for the argument's five bits."""
+    """exp(beta · scale · d) in Q0.31 for d = -255..0; zero where the argument needs more than five bits."""
     real = float(low.x.attr("beta")) * low.quantized(low.x.value(0))[0] * (1 << (31 - EXP_INTEGER_BITS))
     multiplier, shift = quantize_multiplier(min(real, 2.0**31 - 1))
     if shift < 0:

@@ -25,7 +25,7 @@ def max_pool(low: Lowering) -> None:
 
 
 def average_pool(low: Lowering) -> None:
-    """Padding counts for nothing: it adds zero, and the divisor is the number of elements inside the input."""
+    """Padding counts for nothing: it adds zero, and the divisor is how many elements lie inside the input."""
     check_types(low)
     floats = low.x.value(0).dtype is DType.F32
     sliding = windows(low, (low.x.attr("filter_height"), low.x.attr("filter_width")))
@@ -49,7 +49,7 @@ def check_types(low: Lowering) -> None:
 
 
 def reduce_windows(low: Lowering, sliding: Windows, op: str, fill: float, dtype: DType | None) -> int:
-    """One number per window and channel, into a value of the output's shape; into the output itself without a type."""
+    """One number per window and channel, into a new value of type `dtype`, or into the output for None."""
     gathered = patches(low, sliding, fill)
     _, outer, axis, inner = low.values[gathered].shape
     target = low.node.outputs[0] if dtype is None else low.temp(low.out.shape, dtype)
@@ -57,7 +57,7 @@ def reduce_windows(low: Lowering, sliding: Windows, op: str, fill: float, dtype:
 
 
 def inside(low: Lowering, sliding: Windows) -> tuple[Array, Array]:
-    """How many rows, shape (out height, 1, 1), and columns, (out width, 1), of the input each window covers."""
+    """How many rows (out height, 1, 1) and columns (out width, 1) of the input each window covers."""
     counts = []
     for axis, size in enumerate(low.x.shape(0)[1:3]):
         start = np.arange(sliding.out[axis]) * sliding.stride[axis] - sliding.pads[axis][0]

@@ -1,4 +1,4 @@
-"""Reductions over any axes: RASTER brings the reduced axes together where they are not, REDUCE takes them, MAP rescales."""
+"""Reductions over any axes: RASTER brings the axes together, REDUCE takes them, MAP rescales."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runtime.strides import dense
 
 
 def together(low: Lowering, axes: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """(value, outer, axis, inner) such that reducing `axis` of [outer, axis, inner] reduces `axes` of operand 0."""
+    """(value, outer, axis, inner): reducing `axis` of [outer, axis, inner] reduces `axes` of operand 0."""
     shape, strides = low.x.shape(0), dense(low.x.shape(0)).strides
     first, last = (axes[0], axes[-1] + 1) if axes else (len(shape), len(shape))
     if math.prod(shape[i] for i in range(first, last) if i not in axes) == 1:
@@ -50,7 +50,7 @@ def sum_or_mean(low: Lowering) -> None:
 
 
 def rescaled_sums(low: Lowering, sums: int, count: int) -> None:
-    """TFLite's QuantizedMeanOrSum: for a mean 1/count goes into the multiplier, with all the bits that fit."""
+    """TFLite's QuantizedMeanOrSum: a mean has 1/count in its multiplier, with all the bits that fit."""
     (scale, zero), (out_scale, out_zero) = low.quantized(low.x.value(0)), low.quantized(low.out)
     multiplier, shift = low.factor(scale / out_scale)
     if low.node.op == "MEAN":

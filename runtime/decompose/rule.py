@@ -1,7 +1,7 @@
 """What every decomposition rule works with: one node's operands, and the atoms that replace it.
 
-A rule is a function of one `Lowering`: it reads the operands and emits atoms whose last one writes the node's outputs.
-Programs of MAP are written with `load`, `const` and `call`, and concatenate as tuples.
+A rule is a function of one `Lowering`: it reads the operands and emits atoms whose last one writes the node's
+outputs. Programs of MAP are written with `load`, `const` and `call`, and concatenate as tuples.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Lowering:
         compute: Compute = "f32",
         sizes: Shape | None = None,
     ) -> int:
-        """Element-wise over the shape of the output, or over `sizes` of as many elements; inputs broadcast to it."""
+        """Element-wise over the output's shape, or `sizes` of as many elements; inputs broadcast to it."""
         target = self.node.outputs[0] if output is None else output
         sizes = self.values[target].shape if sizes is None else sizes
         views = [broadcast(self.values[i].shape, sizes) for i in inputs]
@@ -115,7 +115,7 @@ class Lowering:
     def padded(
         self, index: int, pads: Sequence[tuple[int, int]], fill: float, output: int | None = None
     ) -> int:
-        """A value with (before, after) more elements along each axis; the value itself where there are none."""
+        """A value with (before, after) more elements along each axis; the value itself for none."""
         value = self.values[index]
         shape = tuple(size + sum(pad) for size, pad in zip(value.shape, pads, strict=True))
         if output is None:
@@ -150,7 +150,7 @@ class Lowering:
         return ACTIVATIONS[name]
 
     def stored_range(self) -> tuple[int, int]:
-        """The same bounds on the stored integers of the output (TFLite's CalculateActivationRangeQuantized)."""
+        """The same bounds on what the output stores (TFLite's CalculateActivationRangeQuantized)."""
         limits = np.iinfo(self.out.dtype.numpy)
         return tuple(
             int(limit)

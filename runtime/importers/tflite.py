@@ -1,8 +1,9 @@
 """Read a `.tflite` flatbuffer: `load(model, name) -> Graph` at GRAPH level.
 
-The file is not trusted: each count, index, shape, type and size is checked before it is used, every list is bounded,
-and whatever the schema bindings raise on garbage becomes a ModelError. What an operator's tensors must look like is
-left to `runtime.shapes` and `runtime.decompose`. Format: schema.fbs of TensorFlow Lite, schema version 3.
+The file is not trusted: each count, index, shape, type and size is checked before it is used, every list is
+bounded, and whatever the schema bindings raise on garbage becomes a ModelError. What an operator's tensors
+must look like is left to `runtime.shapes` and `runtime.decompose`. Format: schema.fbs of TensorFlow Lite,
+schema version 3.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ IDENTIFIER = b"TFL3"
 MAX_TENSORS = 65_536
 MAX_NODES = 65_536
 MAX_LIST = 1_000_000
-"""Numbers in all lists of a file together, so that many tables that share one long list cannot stall the reader."""
+"""Numbers in all lists of a file together: many tables that share one long list cannot stall the reader."""
 MAX_BYTES = 2**31 - 1
 """Of one tensor."""
 
@@ -40,8 +41,8 @@ DTYPES = {
     schema.TensorType.INT64: DType.I64,
     schema.TensorType.BOOL: DType.BOOL,
 }
-_OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-_TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+_OPERATOR_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"}
+_TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if name[0] != "_"}
 _GARBAGE = (
     struct.error,
     IndexError,
@@ -58,8 +59,9 @@ _GARBAGE = (
 def load(model: bytes, name: str) -> Graph:
     """The graph of a model file; `name` stands in messages.
 
-    Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what the engine
-    does not have (more than one subgraph, custom operators, sparse or variable tensors, other element types).
+    Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what
+    the engine does not have (more than one subgraph, custom operators, sparse or variable tensors, other
+    element types).
     """
     reader = _Reader(model, name)
     try:

@@ -1,6 +1,7 @@
 """Each operator as generated models: shapes, decomposition and atoms against TFLite's reference kernels.
 
-Floats agree within 1e-5 of the output's scale, integers exactly; the few rows that may differ by one step say so.
+Floats agree within 1e-5 of the output's scale, integers exactly; the few rows that may differ by one step say
+so.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class X:
 
 @dataclass(frozen=True)
 class W:
-    """Constant weights: in int8 one scale per slice along `axis` (None: one for all), in uint8 a zero point too."""
+    """Constant weights: in int8 one scale per slice of `axis` (None: one for all), in uint8 a zero point."""
 
     shape: tuple[int, ...]
     axis: int | None = 0
@@ -278,7 +279,7 @@ class Maker:
         return f"output {i}"
 
     def model(self) -> bytes:
-        """Written twice: TFLite does not size the output of every operator by itself, so it gets what we infer."""
+        """Written twice: TFLite does not size every output by itself, so it gets what we infer."""
         operands = tuple(self.operand(i, operand) for i, operand in enumerate(self.case.operands))
         inputs = tuple(name for name, o in zip(operands, self.case.operands, strict=True) if isinstance(o, X))
         outputs = tuple(self.output(i) for i in range(self.case.outputs))
@@ -344,7 +345,7 @@ def values_of(graph: Graph, inputs: list[Array]) -> Array:
 
 @pytest.mark.parametrize("axes", [(1,), (0, 2), (0, 1, 2)])
 def test_sum_of_int8(axes: tuple[int, ...]) -> None:
-    """TFLite's own int8 SUM answers -1 everywhere (2.14 and LiteRT 2.3), so this one is held against arithmetic."""
+    """TFLite's int8 SUM answers -1 everywhere (2.14 and LiteRT 2.3): this one is held against arithmetic."""
     case = Case("SUM", (X((3, 4, 5)), ints(*axes)), types=("int8",))
     maker = Maker(case, "int8")
     graph, (x,) = load(maker.model(), "sum"), maker.inputs()

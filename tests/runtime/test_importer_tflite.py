@@ -1,4 +1,4 @@
-"""The importer: what it reads from a sound file, what it says of a broken one, and that nothing else escapes it."""
+"""The importer: what it reads from a sound file, what it says of a broken one, that nothing else escapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole models through import, shapes, decomposition and simplification, run by the reference backend, against TFLite.
+"""Whole models through every pass up to atoms, run by the reference backend, against TFLite.
 
 Floats agree within 1e-4 of the output's scale, integers within one step and 99 % of them exactly.
 """
@@ -23,7 +23,7 @@ from runtime.verify import check
 Array = np.ndarray[Any, np.dtype[Any]]
 REFERENCE = "BUILTIN_REF"
 OPTIMISED = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
-"""The reference FULLY_CONNECTED of ai-edge-litert 2 rounds once where every other integer kernel rounds twice."""
+"""The reference FULLY_CONNECTED of ai-edge-litert 2 rounds once, every other integer kernel twice."""
 
 MODELS = [
     ("ad01_f32", REFERENCE),

@@ -71,7 +71,7 @@ def test_random_numbers_and_outputs_do_not_fold():
 
 
 def reshape_between(kept=None):
-    """x(2,3) -> double -> reshape(6) -> double -> y; `kept` names an operator that reads the reshaped value."""
+    """x(2,3) -> double -> reshape(6) -> double -> y; `kept` is an operator that reads the reshaped value."""
     last = node(doubled(6), (2,), (3,)) if kept is None else Node(kept, (2,), (3,), {}, "ABS#1")
     nodes = node(doubled(6), (0,), (1,)), node(copied(View(0, (1,)), (6,)), (1,), (2,)), last
     return Graph((value(2, 3), value(2, 3), value(6), value(6)), nodes, (0,), (3,))

@@ -1,0 +1,33 @@
+"""The operator table agrees with the schema bindings and with the rules of every pass."""
+
+from __future__ import annotations
+
+import pytest
+import tflite as schema
+
+from runtime import decompose, shapes
+from runtime.operators import ACTIVATION, MANY, OPERATORS, PADDING, VECTORS
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_a_row_names_what_the_schema_has(name):
+    row = OPERATORS[name]
+    assert hasattr(schema.BuiltinOperator, name)
+    for least, most in (row.inputs, row.outputs):
+        assert 1 <= least <= most <= MANY
+    assert bool(row.table) >= bool(row.fields)
+    for field in row.fields:
+        camel = "".join(word.capitalize() for word in field.split("_"))
+        suffix = "AsNumpy" if field in VECTORS else ""
+        assert hasattr(getattr(schema, row.table), camel + suffix)
+
+
+@pytest.mark.parametrize(
+    ("names", "enum"), [(PADDING, schema.Padding), (ACTIVATION, schema.ActivationFunctionType)]
+)
+def test_enums_are_the_schemas(names, enum):
+    assert {number: name for name, number in vars(enum).items() if name[0] != "_"} == names
+
+
+def test_every_operator_has_its_rules():
+    assert set(shapes.RULES) == set(decompose.RULES) == set(OPERATORS)
