@@ -84,7 +84,8 @@ def isa_flags(source: Path) -> tuple[str, ...]:
 def source_digest(flags: Sequence[str] = ()) -> str:
     """Of everything that the binary is made from."""
     digest = hashlib.sha256(repr((sys.version, *flags)).encode())
-    for path in sorted([*PACKAGE.glob("*.[ch]"), *PACKAGE.glob("*.inc"), Path(__file__)]):
+    files = [*PACKAGE.glob("*.[ch]"), *PACKAGE.glob("*.inc"), Path(__file__)]
+    for path in sorted(files, key=lambda path: path.name):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
