@@ -17,6 +17,8 @@ from edge_agent.spec.model import Item, TimeField
 Overflow = Literal["drop-oldest", "drop-newest", "block"]
 TAKE = 1024
 """Events handed to the loop at a time."""
+AHEAD = 4
+"""Of sources that can wait: events on their way while one is worked on."""
 LATEST = 1e11
 """Seconds since the epoch, about the year 5000: a larger time is a wrong unit."""
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -39,6 +41,7 @@ class Inbox:
         self._ledger = ledger
         self._changed = threading.Condition()
         self._queues: dict[str, deque[Entry]] = {}
+        self._patient: set[str] = set()  # sources that wait for room
         self._order = 0
         self._closed = False
 
@@ -54,6 +57,8 @@ class Inbox:
         """False when the row was not taken: the queue is full (drop-newest) or the inbox closed."""
         with self._changed:
             queue = self._queues.setdefault(source, deque())
+            if overflow == "block":
+                self._patient.add(source)
             while overflow == "block" and len(queue) >= limit and not self._closed:
                 self._changed.wait()
             if self._closed:
@@ -68,17 +73,24 @@ class Inbox:
             self._changed.notify_all()
         return True
 
-    def take(self, seconds: float) -> list[Entry]:
-        """What waits, oldest first, at most `TAKE`; after at most `seconds`."""
+    def take(self, seconds: float, appetite: int = TAKE) -> list[Entry]:
+        """What waits, oldest first, at most `TAKE`, and of sources that can wait at most `appetite`; after
+        at most `seconds`."""
         with self._changed:
             if not any(self._queues.values()) and not self._closed:
                 self._changed.wait(max(0.0, seconds))
             taken: list[Entry] = []
             while len(taken) < TAKE:
-                queue = min(filter(None, self._queues.values()), key=lambda q: q[0].order, default=None)
+                queues = (
+                    queue
+                    for source, queue in self._queues.items()
+                    if queue and (appetite > 0 or source not in self._patient)
+                )
+                queue = min(queues, key=lambda queue: queue[0].order, default=None)
                 if queue is None:
                     break
                 taken.append(queue.popleft())
+                appetite -= taken[-1].source in self._patient
             self._changed.notify_all()
             return taken
 

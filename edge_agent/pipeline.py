@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from edge_agent.clock import Clock
 from edge_agent.events import Batch, Row, batches
 from edge_agent.evidence import Ledger
-from edge_agent.inbox import Entry
+from edge_agent.inbox import AHEAD, TAKE, Entry
 from edge_agent.spec.model import Limits, Run
 
 MAX_ERROR = 2000
@@ -114,7 +114,8 @@ class Pipeline:
         self._last_fired = float("-inf")
 
     def feed(self, entries: Iterable[Entry]) -> None:
-        """Let rows of sources flow, in order; rows of one source travel together unless something was due between."""
+        """Let rows of sources flow, in order; rows of one source go together unless something was due
+        between."""
         run: list[Entry] = []
         due = self.due()
         for entry in entries:
@@ -215,6 +216,14 @@ class Pipeline:
     def idle(self) -> bool:
         """Nothing waits to be done."""
         return not self._waiting
+
+    @property
+    def appetite(self) -> int:
+        """How many events to take from sources that can wait: few, and only when there is nothing else to
+        do, since they may be large and would be dropped where work piles up."""
+        if not self.plan.work:
+            return TAKE
+        return min(AHEAD, self.plan.run.max) if self.idle else 0
 
     def _do(self, name: str, origin: str, single: Batch, now: float) -> None:
         self.send(name, self._push(name, origin, single, now), self._clock.now())

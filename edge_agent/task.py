@@ -14,7 +14,7 @@ from itertools import islice
 from cloud_broker.wire.messages import Reason
 from edge_agent.clock import Clock
 from edge_agent.evidence import Evidence, Ledger, StartError
-from edge_agent.inbox import Entry, Inbox, Outlet
+from edge_agent.inbox import Inbox, Outlet
 from edge_agent.pipeline import Pipeline, Stop
 from edge_agent.sinks.base import Sink
 from edge_agent.sinks.stage import Recent
@@ -56,7 +56,7 @@ class Task:
         self._kill = kill
         self._stop = threading.Event()
         self._abandon = threading.Event()
-        self._unflushed: list[Entry] = []
+        self._unflushed: list[Callable[[], None]] = []
         self._flushed = clock.now()
         self._loop = threading.Thread(target=self._run, name=f"task-{name}", daemon=True)
         self._feeders = [
@@ -129,6 +129,8 @@ class Task:
             self._flush()
             for key, sink in self._sinks.items():
                 self._guarded(f"sink {key}", sink.close)
+            for key, (source, _) in self._sources.items():
+                self._guarded(f"source {key}", source.close)
             self._pipeline.close()
 
     def _patience(self) -> float:
@@ -140,9 +142,9 @@ class Task:
 
     def _round(self, patience: float) -> bool:
         """Take in what waits, do at most one piece of work; True when there was anything to do."""
-        entries = self._inbox.take(patience)
+        entries = self._inbox.take(patience, self._pipeline.appetite)
         self._pipeline.feed(entries)
-        self._unflushed += [entry for entry in entries if entry.done]
+        self._unflushed += [entry.done for entry in entries if entry.done]
         now = self._clock.now()
         self._pipeline.tick(now)
         worked = self._pipeline.work()
@@ -162,9 +164,8 @@ class Task:
         self._flushed = self._clock.now()
         fine = [self._guarded(f"sink {key}", sink.flush) for key, sink in self._sinks.items()]
         if all(fine) and self._pipeline.idle:
-            for entry in self._unflushed:
-                if entry.done:
-                    self._guarded(f"source {entry.source}", entry.done)
+            for done in self._unflushed:
+                self._guarded("noting what was taken", done)
             self._unflushed = []
 
     def _guarded(self, what: str, act: Callable[[], None]) -> bool:

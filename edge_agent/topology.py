@@ -12,7 +12,7 @@ from cloud_broker.wire.link import Link
 from cloud_broker.wire.messages import Reason
 from edge_agent.clock import Clock
 from edge_agent.evidence import Ledger, StartError
-from edge_agent.inbox import Inbox, Outlet
+from edge_agent.inbox import AHEAD, Inbox, Outlet
 from edge_agent.model_step import ModelStage, OpenModel
 from edge_agent.pipeline import Pipeline, Plan, Stage
 from edge_agent.script_host import ScriptStage
@@ -21,7 +21,7 @@ from edge_agent.sinks.base import Sink
 from edge_agent.sinks.stage import RECENT, Recent, SinkStage
 from edge_agent.sources import PULLED, open_source
 from edge_agent.sources.base import Source
-from edge_agent.spec.model import MqttSource, MqttTrigger, Spec, WindowTrigger
+from edge_agent.spec.model import FolderSource, MqttSource, MqttTrigger, Spec, WindowTrigger
 from edge_agent.spec.references import MODEL, SCRIPT, TRIGGER, origin_of
 from edge_agent.spec.secrets import Stores, reveal
 from edge_agent.streams import StreamStage
@@ -71,7 +71,8 @@ def build(spec: Spec, directory: Path, context: Context) -> Task:
     try:
         for name, section in (spec.sources | _hidden_sources(spec)).items():
             overflow = "block" if isinstance(section, PULLED) else section.overflow
-            outlet = Outlet(name, inbox, ledger, context.clock, section.time, section.buffer, overflow)
+            limit = AHEAD if isinstance(section, FolderSource) else section.buffer
+            outlet = Outlet(name, inbox, ledger, context.clock, section.time, limit, overflow)
             sources[name] = open_source(name, section, directory, context), outlet
     except (ValueError, OSError) as error:
         parts.pipeline.close()

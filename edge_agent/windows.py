@@ -82,8 +82,8 @@ class Tumbling:
         return batches(rows)
 
     def tick(self, now: float) -> list[Batch]:
-        """Results that are due because of silence: the watermark goes on at the clock's pace, from open window to open
-        window, so it does not matter how late a tick comes."""
+        """Results that are due because of silence: the watermark goes on at the clock's pace, from open
+        window to open window, so it does not matter how late a tick comes."""
         due = [end for end in self._open_ends() if self._due(end) <= now]
         return batches(self._advance(max(due))) if due else []
 

@@ -10,6 +10,17 @@ from edge_agent.inbox import Outlet
 
 
 class Source(Protocol):
+    """`run`, once; `close` when the results of all that it emitted are as safe as they will be."""
+
     def run(self, outlet: Outlet, stop: threading.Event, clock: Clock) -> None:
         """Emit until `stop` is set or there is no more. Bad input goes to `outlet.error`; raising ends the
         source and is counted as an error too."""
+
+    def close(self) -> None: ...
+
+
+class SourceBase:
+    """A source with nothing to let go of."""
+
+    def close(self) -> None:
+        pass

@@ -12,6 +12,7 @@ from typing import Literal
 from edge_agent.clock import Clock
 from edge_agent.events import ItemError
 from edge_agent.inbox import Outlet
+from edge_agent.sources.base import SourceBase
 from edge_agent.spec.model import FileSource as Spec
 from edge_agent.spec.model import Item
 
@@ -19,7 +20,7 @@ Format = Literal["jsonl", "csv"]
 MAX_LINE = 1 << 20
 
 
-class FileSource:
+class FileSource(SourceBase):
     """`rate` records per second, or as fast as the task takes them."""
 
     def __init__(self, spec: Spec, directory: Path) -> None:

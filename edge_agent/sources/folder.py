@@ -8,12 +8,14 @@ found, and after a power cut an image is rather seen twice than never.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +29,27 @@ from edge_agent.inbox import Outlet
 SETTLED = 2.0
 LOOK_MS = 500
 """Milliseconds between looks when the system does not tell of a change first."""
+HANDOVER = 0.1
+"""Seconds between attempts to take over from the version before."""
 MAX_PIXELS = 64_000_000
 Image.MAX_IMAGE_PIXELS = None  # we check ourselves, before anything is decoded
 
 
 class FolderSource:
-    """`memory`: the file of names already taken."""
+    """`memory`: the file of names already taken. One source at a time may have it: the new version of a task
+    waits until the old one has written its last results, so no image is taken by both."""
 
     def __init__(self, folder: Path, pattern: str, memory: Path) -> None:
         self._folder = folder
         self._pattern = pattern
         self._seen = Seen(memory)
+        self._lock_path = memory.with_name(memory.name + ".lock")
+        self._lock: IO[bytes] | None = None
         self._unfinished: dict[str, tuple[int, float]] = {}  # name -> size, and since when it has that size
 
     def run(self, outlet: Outlet, stop: threading.Event, clock: Clock) -> None:
+        if not self._own(stop, clock):
+            return
         self._seen.load()
         self.look(outlet, stop, clock)
         for _ in watch(
@@ -54,6 +63,21 @@ class FolderSource:
             raise_interrupt=False,
         ):
             self.look(outlet, stop, clock)
+
+    def _own(self, stop: threading.Event, clock: Clock) -> bool:
+        """Wait for the memory; False when stopped before."""
+        self._lock = self._lock_path.open("wb")
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if clock.wait(stop, HANDOVER):
+                    return False
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def look(self, outlet: Outlet, stop: threading.Event, clock: Clock) -> None:
         """Emit every finished file that is new, in order of name. A name that is gone is new when it comes

@@ -19,6 +19,7 @@ import psutil
 
 from edge_agent.clock import Clock
 from edge_agent.inbox import Outlet
+from edge_agent.sources.base import SourceBase
 from edge_agent.spec.model import Item
 
 COLUMNS = ("cpu", "mem", "disk_mb", "net_mb", "load1", "temp", "procs")
@@ -26,7 +27,7 @@ Counts = tuple[int, int, float, float]
 """Bytes of disk, bytes of network, busy and total processor seconds since the machine started."""
 
 
-class HostMetricsSource:
+class HostMetricsSource(SourceBase):
     def __init__(self, every: float) -> None:
         self._every = every
 

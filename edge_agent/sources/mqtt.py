@@ -9,12 +9,13 @@ from cloud_broker.wire.link import Link
 from edge_agent.clock import Clock
 from edge_agent.events import ItemError
 from edge_agent.inbox import Outlet
+from edge_agent.sources.base import SourceBase
 from edge_agent.sources.file import json_object
 
 MAX_PAYLOAD = 1 << 20
 
 
-class MqttSource:
+class MqttSource(SourceBase):
     def __init__(self, topic: str, link: Link) -> None:
         self._topic = topic
         self._link = link

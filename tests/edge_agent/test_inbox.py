@@ -55,6 +55,21 @@ def test_sources_have_queues_of_their_own_but_order_is_kept() -> None:
     assert [entry.row.item["i"] for entry in inbox.take(0)] == [3, 4, 5]
 
 
+def test_sources_that_can_wait_are_taken_by_appetite() -> None:
+    inbox = Inbox(Ledger(0.0))
+    for i in range(6):
+        inbox.put(
+            "pushed" if i % 2 else "pulled", Row(0.0, {"i": i}), 0.0, 9, "drop-oldest" if i % 2 else "block"
+        )
+
+    def take(appetite: int) -> list[int]:
+        return [entry.row.item["i"] for entry in inbox.take(0, appetite)]
+
+    assert take(0) == [1, 3, 5]
+    assert take(2) == [0, 2]
+    assert take(2) == [4]
+
+
 @pytest.mark.parametrize(
     ("item", "unit", "expected"),
     [

@@ -2,7 +2,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +305,47 @@ def test_pictures_dropped_into_a_folder_are_read_by_the_worked_spec(board: Board
     Image.new("RGB", (8, 8)).save(board.folder / "inbox" / "later.png")
     wait(lambda: again.evidence().results == 1)
     assert again.recent_results(1)[0][2]["name"] == "later.png"  # the others are remembered
+
+
+def pictures(folder: Path, names: Iterable[str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        Image.new("RGB", (8, 8)).save(folder / f".{name}", "PNG")
+        (folder / f".{name}").rename(folder / name)
+
+
+def read_names(board: Board) -> list[str]:
+    database = sqlite3.connect(board.folder / "digits" / "results.sqlite")
+    names = [name for (name,) in database.execute("SELECT name FROM digits")]
+    database.close()
+    return sorted(names)
+
+
+def test_a_backlog_longer_than_every_queue_loses_no_picture(board: Board) -> None:
+    folder = ROOT / "specs" / "tasks" / "digits"
+    names = [f"{i:03d}.png" for i in range(40)]
+    pictures(board.folder / "inbox", names)
+    task = board.run(
+        (folder / "digits.toml").read_text().replace("[sources]", "[run]\nmax = 3\n[sources]"), folder
+    )
+    wait(lambda: task.evidence().results == 40)
+    assert task.stop()
+    assert read_names(board) == names and task.evidence().dropped == 0
+
+
+def test_a_swap_reads_every_picture_once(board: Board) -> None:
+    folder = ROOT / "specs" / "tasks" / "digits"
+    text = (folder / "digits.toml").read_text()
+    names = [f"{i:03d}.png" for i in range(60)]
+    running = board.run(text, folder)
+    for part in (names[:20], names[20:40], names[40:]):
+        pictures(board.folder / "inbox", part)
+        new = board.run(text, folder)  # beside the old one, which stops only now
+        assert running.stop()
+        running = new
+    wait(lambda: sum(task.evidence().results for task in board.tasks) >= 60)
+    assert running.stop()
+    assert read_names(board) == names
 
 
 def test_this_machine_watches_itself_by_the_worked_spec(board: Board) -> None:

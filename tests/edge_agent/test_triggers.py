@@ -14,7 +14,7 @@ Ids = list[list[str]]
 
 
 def naive(patterns: list[Pattern], events: list[Event]) -> tuple[Ids, Ids]:
-    """The definition: after each event, look back as far as each pattern is long. Ids matched, and too late."""
+    """The definition: after each event, look back as far as each pattern is long. Ids matched, too late."""
     matched, missed = [], []
     for end in range(1, len(events) + 1):
         now: list[list[str]] = [[], []]
