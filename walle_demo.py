@@ -7,6 +7,7 @@ insides of a package: it uses command lines, files and the server's HTTP interfa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,11 @@ def telemetry(number: str) -> Callable[[str], str]:
     return change
 
 
+def untested(text: str) -> str:
+    """The spec as a careless author releases it: quicker windows, and no tests that would stop it at once."""
+    return text[: text.index("[[test]]")].replace('size = "2s"', 'size = "500ms"')
+
+
 def specs_run(system: System) -> str:
     """Drop a spec into a folder: it runs."""
     for board in system.boards:
@@ -302,7 +309,7 @@ def release_reaches_all(system: System) -> str:
 
 def bad_release_is_rolled_back(system: System) -> str:
     """Release a version whose script fails: one board tries it, goes back, and nobody else gets it."""
-    folder = bundle(system, "1.2.0")
+    folder = bundle(system, "1.2.0", untested)
     script = folder / "anomaly.py"
     script.write_text(script.read_text().replace("variance**0.5", "variance / 0"))
     rollout = system.release(folder)
@@ -363,12 +370,12 @@ def finished(system: System, id: str) -> dict[str, Any] | None:
     return rollout if over else None
 
 
-def bundle(system: System, number: str) -> Path:
-    """A folder with the telemetry task as another version, ready to release."""
+def bundle(system: System, number: str, change: Callable[[str], str] = lambda text: text) -> Path:
+    """A folder with the telemetry task as another version, its text changed, ready to release."""
     folder = system.folder / "releases" / number
     shutil.copytree(SPECS / "tasks" / "telemetry", folder)
     spec = folder / "telemetry.toml"
-    spec.write_text(telemetry(number)(spec.read_text()))
+    spec.write_text(change(telemetry(number)(spec.read_text())))
     return folder
 
 
@@ -426,41 +433,61 @@ def demo(state: Path | None, *, port: int, once: bool, as_json: bool) -> int:
         print(f"error: {state} is not empty; the demo wants a folder of its own", file=sys.stderr)
         return 1
     folder = Path(tempfile.mkdtemp(prefix="walle-demo-")) if state is None else state.resolve()
-    system = System(folder, port=port)
+    system, outcomes = System(folder, port=port), list[Outcome]()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        outcomes = walk(system, (lambda _: None) if as_json else lambda line: print(line, flush=True))
-        passed = all(outcome.passed for outcome in outcomes)
-        if as_json:
-            print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
-        else:
-            count, seconds = sum(one.passed for one in outcomes), sum(one.seconds for one in outcomes)
-            print(f"{count} of {1 + len(STEPS)} steps passed in {seconds:.1f} s")
-        if passed and not once:
-            stay(system)
-        if not passed:
-            print(f"logs and state are kept in {folder}", file=sys.stderr)
-        return 0 if passed else 1
+        with live_table(system, quiet=as_json) as tell:
+            outcomes = walk(system, tell)
+            while not once and passed(outcomes):
+                time.sleep(1)
     except KeyboardInterrupt:
-        passed = True
-        return 0
+        pass
     finally:
         system.stop()
-        if state is None and passed:
+        if state is None and passed(outcomes):
             shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps([asdict(one) for one in outcomes], indent=2) if as_json else summary(outcomes))
+    if not passed(outcomes):
+        print(f"logs and state are kept in {folder}", file=sys.stderr)
+    return 0 if passed(outcomes) else 1
 
 
-def stay(system: System) -> None:
-    """A live table until Ctrl-C."""
-    from rich.console import Console, Group
+def passed(outcomes: list[Outcome]) -> bool:
+    return all(one.passed for one in outcomes)
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    count, seconds = sum(one.passed for one in outcomes), sum(one.seconds for one in outcomes)
+    return f"{count} of {1 + len(STEPS)} steps passed in {seconds:.1f} s"
+
+
+@contextmanager
+def live_table(system: System, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A table of all tasks stays below what is told; yields how to tell. Plain lines without a terminal."""
+    from rich.console import Console
     from rich.live import Live
 
+    console = Console(quiet=quiet, soft_wrap=True, highlight=False)
+    with contextlib.ExitStack() as stack:
+        if console.is_terminal:
+            stack.enter_context(
+                Live(get_renderable=lambda: picture(system), console=console, refresh_per_second=2)
+            )
+        yield lambda text: console.print(text, markup=False)
+
+
+def picture(system: System) -> Any:
+    """What the demo shows at any time: every task of every board, and where to look and what to try."""
+    from rich.console import Group
+
     first = system.boards[0]
-    hint = f"\npage      {system.http}/\npictures  {system.inbox(first)}\nspecs     {system.specs(first)}"
-    with Live(console=Console(), refresh_per_second=4) as live:
-        while True:
-            live.update(Group(table(system), hint))
-            time.sleep(0.5)
+    hints = {
+        "page": f"{system.http}/",
+        "pictures": system.inbox(first),
+        "specs": system.specs(first),
+        "end": "Ctrl-C",
+    }
+    return Group("", table(system), "", *(f"{name:9} {hint}" for name, hint in hints.items()))
 
 
 def table(system: System) -> Any:
@@ -470,7 +497,11 @@ def table(system: System) -> Any:
     for name in ("board", "task", "version", "state", "results", "errors", "cause"):
         shown.add_column(name, overflow="fold")
     for board in system.boards:
-        for name, task in system.board_status(board)["tasks"].items():
+        try:
+            tasks = system.board_status(board)["tasks"]
+        except FileNotFoundError:
+            continue
+        for name, task in tasks.items():
             evidence = task["evidence"]
             shown.add_row(
                 board,
