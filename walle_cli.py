@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from cloud_broker.client import Client
-    from edge_agent.spec import OpenModel
+    from edge_agent.spec import Spec
 
 FAILED, BAD_SPEC = 1, 78
 FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -92,8 +92,9 @@ def demo(
 def check(files: Specs, as_json: Json = False) -> None:
     """Find every mistake in task files: syntax, keys, references, expressions, files, models."""
     from edge_agent import spec
+    from edge_agent.__main__ import open_model_bytes
 
-    reports = [spec.check(file, open_model=model_opener()) for file in files]
+    reports = [spec.check(file, open_model=open_model_bytes) for file in files]
     problems = [problem for report in reports for problem in report.problems]
     if as_json:
         print_json([dataclasses.asdict(problem) for problem in problems])
@@ -107,11 +108,12 @@ def check(files: Specs, as_json: Json = False) -> None:
 def run_tests(files: Specs, as_json: Json = False) -> None:
     """Run the tests that task files carry, on a virtual clock."""
     from edge_agent import replay
+    from edge_agent.__main__ import open_model
 
     rows = []
     for file in files:
         spec = checked(file)
-        for result in replay.run_tests(spec, file.parent, open_model=model_opener()):
+        for result in replay.run_tests(spec, file.parent, open_model=open_model):
             rows.append({"task": spec.task.name, **dataclasses.asdict(result)})
     show(rows, as_json)
     raise typer.Exit(0 if all(row["passed"] for row in rows) else FAILED)
@@ -130,32 +132,29 @@ def run(
 ) -> None:
     """Run one task in the foreground; what its sinks would get is printed, one JSON object a line."""
     from edge_agent import foreground, replay
+    from edge_agent.__main__ import open_model
 
     spec = checked(file)
     if recording is None:
-        raise typer.Exit(
-            foreground.run(spec, file.parent, mqtt=mqtt, open_model=model_opener(), emit=print_item)
-        )
-    for sink, items in replay.replay(spec, file.parent, recording, open_model=model_opener()).items():
+        why = foreground.run(spec, file.parent, mqtt=mqtt, open_model=open_model, emit=print_item)
+        if why:
+            raise CommandError(f"{spec.task.name} failed: {why}")
+        return
+    for sink, items in replay.replay(spec, file.parent, recording, open_model=open_model).items():
         for item in items:
             print_item(sink, item)
 
 
-def checked(file: Path) -> Any:
+def checked(file: Path) -> Spec:
     """The spec in a file; prints its problems and exits when it has any."""
     from edge_agent import spec
+    from edge_agent.__main__ import open_model_bytes
 
-    report = spec.check(file, open_model=model_opener())
+    report = spec.check(file, open_model=open_model_bytes)
     if report.spec is None or not report.ok:
         print(report, file=sys.stderr)
         raise typer.Exit(BAD_SPEC)
     return report.spec
-
-
-def model_opener() -> OpenModel:
-    import runtime
-
-    return runtime.load
 
 
 # --- releases --------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def specs_run(system: System) -> str:
         system.drop(board, "telemetry")
     system.drop(system.boards[0], "digits")
     for board in system.boards:
-        wait_for(f"windows on {board}", lambda board=board: results(system, board, "telemetry") > 0, 30)
+        wait_for(f"windows on {board}", partial(has_results, system, board, "telemetry"), 30)
     row = rows(system, system.boards[0], "telemetry", "SELECT cpu_mean, mem, error FROM windows")[-1]
     return "CPU {:.0%}, memory {:.0%}: reconstruction error {:.4f}".format(*row)
 
@@ -303,7 +304,7 @@ def release_reaches_all(system: System) -> str:
     if done["phase"] != "complete":
         raise StepFailed(f"expected the rollout to be complete, it is {done['phase']}: {done['why']}")
     for board in system.boards:
-        wait_for(f"1.1.0 on {board}", lambda board=board: runs(system, board, "telemetry", "1.1.0"), 30)
+        wait_for(f"1.1.0 on {board}", partial(runs, system, board, "telemetry", "1.1.0"), 30)
     return f"steps {' -> '.join(done['steps'])}; {len(system.boards)} boards run 1.1.0"
 
 
@@ -317,7 +318,7 @@ def bad_release_is_rolled_back(system: System) -> str:
     if done["phase"] != "aborted":
         raise StepFailed(f"expected the rollout to be aborted, it is {done['phase']}")
     for board in system.boards:
-        wait_for(f"1.1.0 on {board}", lambda board=board: runs(system, board, "telemetry", "1.1.0"), 30)
+        wait_for(f"1.1.0 on {board}", partial(runs, system, board, "telemetry", "1.1.0"), 30)
     return f"aborted, every board runs 1.1.0: {done['why']}"
 
 
@@ -334,6 +335,10 @@ STEPS: tuple[tuple[str, Callable[[System], str]], ...] = (
 def results(system: System, board: str, task: str) -> int:
     found = system.task(board, task)
     return 0 if found is None else int(found["evidence"]["results"])
+
+
+def has_results(system: System, board: str, task: str) -> bool:
+    return results(system, board, task) > 0
 
 
 def version(system: System, board: str, task: str) -> str:
