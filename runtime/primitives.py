@@ -70,7 +70,8 @@ def _round_away(x: Array) -> Array:
 
 
 def _logistic(x: Array) -> Array:
-    return np.reciprocal(np.float32(1) + np.exp(-x))
+    result: Array = np.float32(1) / (np.float32(1) + np.exp(-x))
+    return result
 
 
 def _leading_zeros(x: Array) -> Array:

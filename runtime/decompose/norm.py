@@ -77,8 +77,8 @@ def exponentials(low: Lowering) -> Array:
     """exp(beta · scale · d) in Q0.31 for d = -255..0; zero where the argument needs more than five bits."""
     real = float(low.x.attr("beta")) * low.quantized(low.x.value(0))[0] * (1 << (31 - EXP_INTEGER_BITS))
     multiplier, shift = quantize_multiplier(min(real, 2.0**31 - 1))
-    if shift < 0:
-        raise low.lacking("the scale of the input is below 2^-26")
+    if shift < 0 or multiplier < 0:
+        raise low.lacking("beta times the scale of the input must be at least 2^-26")
     reach = math.floor(((1 << EXP_INTEGER_BITS) - 1) * 2.0 ** (31 - EXP_INTEGER_BITS - shift))
     below = np.arange(-255, 1)
     arguments = multiply_by_quantized_multiplier(np.maximum(below, -reach), multiplier, shift)

@@ -10,6 +10,9 @@ from runtime.decompose.rule import BYTES, Lowering, call, const, load
 from runtime.graph import DType
 from runtime.strides import dense
 
+MAX_BYTES_SUMMED = 1 << 22
+"""8-bit elements whose sum, less as many zero points, stays within s32."""
+
 
 def together(low: Lowering, axes: tuple[int, ...]) -> tuple[int, int, int, int]:
     """(value, outer, axis, inner): reducing `axis` of [outer, axis, inner] reduces `axes` of operand 0."""
@@ -33,6 +36,8 @@ def summed(low: Lowering) -> tuple[int, int]:
     """(value of the sums, how many elements went into each); 8-bit integers are summed in s32."""
     value, outer, axis, inner = together(low, low.x.axes(1, len(low.x.shape(0))))
     wide = DType.I32 if low.x.value(0).dtype in BYTES else low.x.value(0).dtype
+    if wide is not low.x.value(0).dtype and axis > MAX_BYTES_SUMMED:
+        raise low.lacking(f"{axis} elements to sum in s32, at most {MAX_BYTES_SUMMED}")
     direct = low.node.op == "SUM" and wide is low.out.dtype
     target = low.node.outputs[0] if direct else low.temp(low.out.shape, wide)
     return low.emit(Reduce("sum", outer, axis, inner), [value], target), axis
@@ -63,14 +68,18 @@ def rescaled_sums(low: Lowering, sums: int, count: int) -> None:
 
 def reduce_max(low: Lowering) -> None:
     x = low.x.value(0)
-    if x.dtype is not low.out.dtype or x.quantization != low.out.quantization:
+    if (
+        x.dtype not in (*WIDE, *BYTES)
+        or x.dtype is not low.out.dtype
+        or x.quantization != low.out.quantization
+    ):
         low.types()
     value, outer, axis, inner = together(low, low.x.axes(1, len(x.shape)))
     low.emit(Reduce("max", outer, axis, inner), [value])
 
 
 def arg_max(low: Lowering) -> None:
-    if low.out.dtype not in (DType.I32, DType.I64):
+    if low.out.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype not in (*WIDE, *BYTES):
         low.types()
     value, outer, axis, inner = together(low, low.x.axes(1, len(low.x.shape(0))))
     low.emit(Reduce("argmax", outer, axis, inner), [value])

@@ -100,12 +100,15 @@ class Lowering:
         output: int | None = None,
         fill: float | None = None,
     ) -> int:
-        """Moves data; each region with as few dimensions as it needs."""
+        """Moves data of one element type; each region with as few dimensions as it needs."""
+        target = self.node.outputs[0] if output is None else output
+        if {self.values[i].dtype for i in inputs} != {self.values[target].dtype}:
+            self.types()
         simple = []
         for region in regions:
             sizes, (source, destination) = collapse(region.sizes, region.source, region.destination)
             simple.append(Region(region.input, source, destination, sizes))
-        return self.emit(Raster(tuple(simple), fill), inputs, output)
+        return self.emit(Raster(tuple(simple), fill), inputs, target)
 
     def copy(self, source: View, sizes: Shape, output: int | None = None, operand: int = 0) -> int:
         """A dense output that is one view of one input."""

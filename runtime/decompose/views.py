@@ -96,7 +96,7 @@ def join(low: Lowering, sources: list[int], shapes: list[Shape], out: Shape, axi
 
 def gather(low: Lowering) -> None:
     shape, index = low.x.shape(0), low.x.value(1)
-    if index.dtype not in (DType.I32, DType.I64):
+    if index.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype is not low.out.dtype:
         low.types()
     low.emit(Gather(shape[0], math.prod(shape[1:]), index.elements), low.node.inputs)
 

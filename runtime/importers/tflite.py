@@ -290,6 +290,8 @@ class _Reader:
             return self.integers(options, accessor, field)
         read: Callable[[], Any] = getattr(options, accessor)
         number = read()
+        if isinstance(number, float) and not math.isfinite(number):
+            raise self.bad(f"{field} = {number}, expected a finite number")
         if field not in ENUMS:
             return number
         if number not in ENUMS[field]:
