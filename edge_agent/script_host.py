@@ -87,8 +87,8 @@ class Host:
             raise
 
     def call(self, item: Item) -> dict[str, Any] | list[Any] | None:
-        """entry(item, state). Raises ItemError with the script's own error, Breach when it had to be killed
-        or died."""
+        """entry(item, state), with the item as plain JSON values (`results.plain`). Raises ItemError with the
+        script's own error, Breach when it had to be killed or died."""
         if self._process is None:
             self.start()
         self.stats.calls += 1

@@ -56,7 +56,8 @@ class Task:
         self._kill = kill
         self._stop = threading.Event()
         self._abandon = threading.Event()
-        self._unflushed: list[Callable[[], None]] = []
+        self._underway: list[Callable[[], None]] = []  # `done` of events whose work may not be done
+        self._finished: list[Callable[[], None]] = []  # and of those whose results only wait for a flush
         self._flushed = clock.now()
         self._loop = threading.Thread(target=self._run, name=f"task-{name}", daemon=True)
         self._feeders = [
@@ -142,9 +143,10 @@ class Task:
 
     def _round(self, patience: float) -> bool:
         """Take in what waits, do at most one piece of work; True when there was anything to do."""
+        self._settle()
         entries = self._inbox.take(patience, self._pipeline.appetite)
+        self._underway += [entry.done for entry in entries if entry.done]
         self._pipeline.feed(entries)
-        self._unflushed += [entry.done for entry in entries if entry.done]
         now = self._clock.now()
         self._pipeline.tick(now)
         worked = self._pipeline.work()
@@ -162,11 +164,17 @@ class Task:
     def _flush(self) -> None:
         """Carry results out, then tell the sources that what led to them is safe."""
         self._flushed = self._clock.now()
+        self._settle()
         fine = [self._guarded(f"sink {key}", sink.flush) for key, sink in self._sinks.items()]
-        if all(fine) and self._pipeline.idle:
-            for done in self._unflushed:
+        if all(fine):
+            for done in self._finished:
                 self._guarded("noting what was taken", done)
-            self._unflushed = []
+            self._finished = []
+
+    def _settle(self) -> None:
+        if self._pipeline.idle:
+            self._finished += self._underway
+            self._underway = []
 
     def _guarded(self, what: str, act: Callable[[], None]) -> bool:
         try:

@@ -47,12 +47,13 @@ class HttpSink:
         self._thread.start()
 
     def write(self, rows: Sequence[Row]) -> None:
+        bodies = [encode(row.item) for row in rows]
         with self._changed:
-            for row in rows:
+            for body in bodies:
                 if len(self._queue) >= QUEUE:
                     self._queue.popleft()
                     self._ledger.dropped()
-                self._queue.append(encode(row.item))
+                self._queue.append(body)
             self._changed.notify()
 
     def flush(self) -> None:

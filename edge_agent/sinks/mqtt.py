@@ -21,8 +21,8 @@ class MqttSink:
         pass
 
     def write(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            self._link.publish(self._topic, encode(row.item), qos=self._qos, retain=self._retain)
+        for payload in [encode(row.item) for row in rows]:
+            self._link.publish(self._topic, payload, qos=self._qos, retain=self._retain)
 
     def flush(self) -> None:
         pass

@@ -42,7 +42,6 @@ class SqliteSink:
         self._lock = threading.Lock()
         self._buffer: list[Record] = []
         self._database: sqlite3.Connection | None = None
-        self._columns: list[str] = []  # of the table, in order
         self._known: set[str] = set()  # of the table and the buffer
 
     def open(self) -> None:
@@ -52,8 +51,7 @@ class SqliteSink:
         table, index = _quoted(self._table), _quoted(f"{self._table}_at")
         database.execute(f"CREATE TABLE IF NOT EXISTS {table} (at REAL NOT NULL)")
         database.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table} (at)")
-        self._columns = [row[1].lower() for row in database.execute(f"PRAGMA table_info({table})")]
-        self._known = set(self._columns)
+        self._known = set(self._columns(database))
         self._database = database
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -100,7 +98,6 @@ class SqliteSink:
     def _flush(self) -> None:
         if not self._buffer or self._database is None:
             return
-        columns = list(self._columns)
         self._database.execute("BEGIN IMMEDIATE")
         try:
             self._insert(self._database)
@@ -109,22 +106,25 @@ class SqliteSink:
         except BaseException:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            self._columns = columns
             raise
         self.writes += 1
         self._buffer.clear()
 
     def _insert(self, database: sqlite3.Connection) -> None:
+        columns = self._columns(database)  # looked up, since another version of the task may write here too
         for name in dict.fromkeys(name for record in self._buffer for name in record):
-            if name not in self._columns:
+            if name not in columns:
                 database.execute(f"ALTER TABLE {_quoted(self._table)} ADD COLUMN {_quoted(name)}")
-                self._columns.append(name)
-        names = ", ".join(map(_quoted, self._columns))
-        marks = ", ".join("?" * len(self._columns))
+                columns.append(name)
+        names = ", ".join(map(_quoted, columns))
+        marks = ", ".join("?" * len(columns))
         database.executemany(
             f"INSERT INTO {_quoted(self._table)} ({names}) VALUES ({marks})",
-            [[record.get(name) for name in self._columns] for record in self._buffer],
+            [[record.get(name) for name in columns] for record in self._buffer],
         )
+
+    def _columns(self, database: sqlite3.Connection) -> list[str]:
+        return [row[1].lower() for row in database.execute(f"PRAGMA table_info({_quoted(self._table)})")]
 
     def _retain(self, database: sqlite3.Connection) -> None:
         if self.writes % RETAIN_EVERY == 0:

@@ -228,6 +228,15 @@ def test_the_process_ends_when_its_agent_is_gone(start: Start) -> None:
     assert process.wait(20) == 0
 
 
+def test_a_runaway_whose_agent_is_gone_is_ended_by_the_kernel(start: Start) -> None:
+    host = start("def on_result(item, state):\n    while True: pass\n", timeout=0.05)
+    process = host._process
+    assert process is not None and process.stdin is not None
+    process.stdin.write(frame("{}"))
+    process.stdin.close()  # nobody is left who could kill it
+    assert process.wait(30) == -signal.SIGALRM
+
+
 def test_kill_from_another_thread_is_final(start: Start) -> None:
     host = start("def on_result(item, state):\n    while True: pass\n")
     errors: list[Exception] = []

@@ -155,6 +155,16 @@ def test_a_disk_that_refuses_loses_nothing_until_the_buffer_is_full(
     table.close()
 
 
+def test_two_versions_of_a_task_write_to_one_table(tmp_path: Path) -> None:
+    old, new = sink(tmp_path), sink(tmp_path)
+    for i, version in enumerate((old, new, old)):
+        version.write([Row(float(i), {"v": i, f"only_{i}": 1})])
+        version.flush()
+    assert [row["v"] for row in new.read()] == [2, 1, 0]
+    old.close()
+    new.close()
+
+
 def test_two_tables_share_the_file(tmp_path: Path) -> None:
     one, two = sink(tmp_path, "one"), sink(tmp_path, "two")
     for i in range(5):

@@ -1,5 +1,8 @@
 import json
+import random
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -345,7 +348,48 @@ def test_a_swap_reads_every_picture_once(board: Board) -> None:
         running = new
     wait(lambda: sum(task.evidence().results for task in board.tasks) >= 60)
     assert running.stop()
+    assert [task.evidence().last_error for task in board.tasks] == [None] * 4
     assert read_names(board) == names
+
+
+AGENT = """
+import sys, time, runtime
+from pathlib import Path
+from edge_agent.clock import SystemClock
+from edge_agent.spec.load import load
+from edge_agent.topology import Context, build
+state, spec = Path(sys.argv[1]), Path(sys.argv[2])
+context = Context("b", state, state / "digits", None, SystemClock(), runtime.load)
+task = build(load(spec.read_text(), "digits.toml"), spec.parent, context)
+task.start()
+print("running", flush=True)
+while task.evidence().results < int(sys.argv[3]):
+    time.sleep(0.005)
+task.stop()
+"""
+
+
+def test_killed_at_any_time_every_picture_is_in_the_table(board: Board) -> None:
+    spec = ROOT / "specs" / "tasks" / "digits" / "digits.toml"
+    names = [f"{i:04d}.png" for i in range(1500)]
+    (board.folder / "digits").mkdir()
+    pictures(board.folder / "inbox", names)
+    rng = random.Random(5)
+
+    def agent(results: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", AGENT, str(board.folder), str(spec), str(results)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stdout is not None and process.stdout.readline() == "running\n"
+        return process
+
+    for _ in range(4):
+        process = agent(10_000)
+        time.sleep(rng.uniform(0.3, 1.0))
+        process.kill()
+        process.wait()
+    seen = {line for line in (board.folder / "digits" / "inbox.seen").read_text().splitlines() if line}
+    assert agent(len(names) - len(seen)).wait(GUARD) == 0
+    assert sorted(set(read_names(board))) == names
 
 
 def test_this_machine_watches_itself_by_the_worked_spec(board: Board) -> None:
