@@ -140,10 +140,15 @@ class Dispatcher:
             before = self._boards.get(name)
             board = fleet.after_presence(before, presence, turn.now)
             turn.boards[name] = board
-            if before is not None and before.online and not board.online:
+            if board.online == (before is not None and before.online):
+                return
+            if not board.online:
                 turn.log("offline", name, "the connection broke")
-                for number in self._current.values():
+            for task, number in self._current.items():
+                if not board.online:
                     turn.step(number, rollout.BoardGone(name))
+                elif board.profile_hash:
+                    turn.step(number, rollout.BoardSeen(name, board.profile.get(task)))
 
     def _update(self, name: str, payload: bytes) -> None:
         """Contributions are the federated coordinator's; here they only show that the board is alive."""

@@ -222,6 +222,16 @@ def test_a_restart_goes_on_where_it_was(cloud: Cloud, board: Callable[..., Any])
     assert [event.kind for event in after.database.events()][-1] == "complete"
 
 
+def test_after_a_restart_the_retained_presence_is_enough_to_go_on(
+    cloud: Cloud, board: Callable[..., Any]
+) -> None:
+    one = board("one")
+    after = cloud.restarted()
+    assert [known.online for known in after.dispatcher.boards()] == [True]
+    after.finish(after.start("1.0"))
+    assert one.running["hot"].version == "1.0"
+
+
 def test_a_notice_that_was_intended_but_not_sent_is_sent_after_the_restart(
     cloud: Cloud, board: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
