@@ -1,4 +1,5 @@
-/* alloc.c: aligned memory, with an allocator that can be told to fail (so that tests walk every error path). */
+/* alloc.c: aligned memory, with an allocator that can be told to fail (so that tests walk every error path).
+ */
 #define _POSIX_C_SOURCE 200112L
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* ck.h: the whole interface of the C kernels.
  *
  * The lines that do not begin with '#' are also the cffi cdef, as they stand: plain declarations only.
- * A program is a flat array of `ck_step`; `ck_run` walks it once over one arena. Kernels allocate nothing, keep no
- * state and never touch Python, so any number of programs may run side by side.
+ * A program is a flat array of `ck_step`; `ck_run` walks it once over one arena. Kernels allocate nothing,
+ * keep no state and never touch Python, so any number of programs may run side by side.
  */
 #ifndef CK_H
 #define CK_H
@@ -11,23 +11,43 @@
 
 typedef enum {
     CK_OK = 0,
-    CK_BAD_INDEX = 1,  /* GATHER or SCATTER met an index outside its rows */
+    CK_BAD_INDEX = 1, /* GATHER or SCATTER met an index outside its rows */
 } ck_status;
 
 /* Element types. CK_X8..CK_X64 stand for any type of that many bits: kernels that only move data. */
 typedef enum {
-    CK_F32, CK_F16, CK_I8, CK_U8, CK_I16, CK_I32, CK_I64, CK_BOOL, CK_X8, CK_X16, CK_X32, CK_X64, CK_Q8,
+    CK_F32,
+    CK_F16,
+    CK_I8,
+    CK_U8,
+    CK_I16,
+    CK_I32,
+    CK_I64,
+    CK_BOOL,
+    CK_X8,
+    CK_X16,
+    CK_X32,
+    CK_X64,
+    CK_Q8,
 } ck_dtype;
 
 /* Instruction sets, as bits: a kernel may run where all of its bits are present. */
 typedef enum {
     CK_ISA_SCALAR = 0,
-    CK_ISA_AVX2 = 1,  /* AVX2 and FMA */
+    CK_ISA_AVX2 = 1, /* AVX2 and FMA */
     CK_ISA_NEON = 2,
 } ck_isa;
 
 typedef enum {
-    CK_RASTER, CK_RASTER_ADD, CK_GEMM, CK_MAP, CK_REDUCE, CK_GATHER, CK_SCATTER, CK_SORT, CK_RNG,
+    CK_RASTER,
+    CK_RASTER_ADD,
+    CK_GEMM,
+    CK_MAP,
+    CK_REDUCE,
+    CK_GATHER,
+    CK_SCATTER,
+    CK_SORT,
+    CK_RNG,
     CK_DEPTHWISE,
 } ck_operator;
 
@@ -44,10 +64,10 @@ typedef struct {
 } ck_view;
 
 typedef struct {
-    int32_t input;        /* which operand the data comes from */
-    ck_view source;       /* into that operand */
-    ck_view destination;  /* into the output */
-    int64_t sizes[6];     /* the index space, shared by both views */
+    int32_t input;       /* which operand the data comes from */
+    ck_view source;      /* into that operand */
+    ck_view destination; /* into the output */
+    int64_t sizes[6];    /* the index space, shared by both views */
 } ck_region;
 
 /* out = fill everywhere (if filled), then every region in order is copied or added. */
@@ -56,48 +76,50 @@ typedef struct {
     const ck_operand *inputs;
     const ck_region *regions;
     int32_t n_regions;
-    int32_t filled;       /* 0: the regions cover the output, `fill` is not used */
-    int64_t elements;     /* of the output */
-    char fill[8];         /* one element, in its own type, at the front */
+    int32_t filled;   /* 0: the regions cover the output, `fill` is not used */
+    int64_t elements; /* of the output */
+    char fill[8];     /* one element, in its own type, at the front */
 } ck_raster;
 
 /* C[b,m,n] = epilogue(sum_k (A[b,m,k] - a_zero) * (B[b,k,n] - b_zero) + bias[n]).
- * A is either a view over (batch, m, k), or indirect (batch 1): k is cut into `taps` chunks of equal length, contiguous
- * in memory, and rows[m * taps + t] says at which element chunk t of row m starts; a negative entry reads `pad`.
+ * A is either a view over (batch, m, k), or indirect (batch 1): k is cut into `taps` chunks of equal length,
+ * contiguous in memory, and rows[m * taps + t] says at which element chunk t of row m starts; a negative
+ * entry reads `pad`.
  */
 typedef struct {
     ck_operand a, b, bias, c;
-    ck_operand packed;           /* B and bias as panels: [batch][ceil(n / nr)]{bias[nr], [ceil(k / kr)][nr][kr]}; the
-                                  * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off */
-    ck_operand scratch;          /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, 2 in CK_Q8) */
-    ck_operand pad;              /* k / taps elements that stand for the padding; absent without `rows` */
-    const int32_t *rows;         /* m * taps entries, or NULL */
-    int64_t taps;                /* 1 without `rows` */
+    ck_operand packed;   /* B and bias as panels: [batch][ceil(n / nr)]{bias[nr], [ceil(k / kr)][nr][kr]}; the
+                          * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off */
+    ck_operand scratch;  /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, 2 in CK_Q8) */
+    ck_operand pad;      /* k / taps elements that stand for the padding; absent without `rows` */
+    const int32_t *rows; /* m * taps entries, or NULL */
+    int64_t taps;        /* 1 without `rows` */
     int64_t batch, m, n, k;
-    ck_view a_view, b_view, c_view;  /* strides[0..2] are those of (batch, m, k), (batch, k, n), (batch, m, n) */
-    int32_t pack_now;            /* 1: B is not constant, fill `packed` in each run */
-    int32_t a_dtype, b_dtype;    /* CK_F32, or CK_I8 / CK_U8 for CK_Q8 kernels */
+    ck_view a_view, b_view;   /* strides[0..2] are those of (batch, m, k), of (batch, k, n), */
+    ck_view c_view;           /* and of (batch, m, n) */
+    int32_t pack_now;         /* 1: B is not constant, fill `packed` in each run */
+    int32_t a_dtype, b_dtype; /* CK_F32, or CK_I8 / CK_U8 for CK_Q8 kernels */
     int32_t a_zero, b_zero;
-    float low, high;             /* the float epilogue: clamp */
-    int32_t c_dtype;             /* CK_Q8 kernels: CK_I8 / CK_U8, or CK_I32 for bare accumulators */
-    const int32_t *multiplier;   /* the integer epilogue, n rounded up to nr of each: Q31 multipliers (not negative) */
-    const int32_t *shift;        /* and powers of two */
+    float low, high; /* the float epilogue: clamp */
+    int32_t c_dtype; /* CK_Q8 kernels: CK_I8 / CK_U8, or CK_I32 for bare accumulators */
+    const int32_t *multiplier; /* the integer epilogue: Q31 multipliers, not negative, and powers of two; */
+    const int32_t *shift;      /* n of each, rounded up to a multiple of nr */
     int32_t c_zero, c_low, c_high;
 } ck_gemm;
 
 /* Depthwise convolution, a fused GEMM of one column per channel: for row m and channel c
  *   out[m,c] = epilogue(sum_t (in[rows[m * taps + t] + c] - in_zero) * weights[t,c] + bias[c])
- * A negative entry of rows reads `pad` (one element per channel). Weights and bias are f32, or for CK_Q8 s32 with the
- * weights' zero point taken off; the epilogue is that of ck_gemm.
+ * A negative entry of rows reads `pad` (one element per channel). Weights and bias are f32, or for CK_Q8 s32
+ * with the weights' zero point taken off; the epilogue is that of ck_gemm.
  */
 typedef struct {
     ck_operand in, weights, bias, pad, out;
-    const int32_t *rows;         /* m * taps */
+    const int32_t *rows; /* m * taps */
     int64_t m, taps, channels;
-    int32_t dtype;               /* CK_F32, or CK_I8 / CK_U8, of input and output alike */
+    int32_t dtype; /* CK_F32, or CK_I8 / CK_U8, of input and output alike */
     int32_t in_zero;
     float low, high;
-    const int32_t *multiplier;   /* one per channel */
+    const int32_t *multiplier; /* one per channel */
     const int32_t *shift;
     int32_t out_zero, out_low, out_high;
 } ck_depthwise;
@@ -106,8 +128,8 @@ typedef struct {
 typedef struct {
     int32_t op;
     int32_t input;
-    double real[2];       /* in f32: the value of CONST, the args of a primitive */
-    int64_t integer[2];   /* the same in i32 and i64 */
+    double real[2];     /* in f32: the value of CONST, the args of a primitive */
+    int64_t integer[2]; /* the same in i32 and i64 */
 } ck_instruction;
 
 typedef enum { CK_MAP_LOAD = -2, CK_MAP_CONST = -1 } ck_map_op;
@@ -118,21 +140,28 @@ typedef struct {
     int32_t out_dtype;
     int32_t n_instructions;
     const ck_operand *inputs;
-    const int32_t *dtypes;       /* one per input */
-    const ck_view *views;        /* one per input */
+    const int32_t *dtypes; /* one per input */
+    const ck_view *views;  /* one per input */
     const ck_instruction *program;
     ck_view output;
     int64_t sizes[6];
 } ck_map;
 
 typedef enum {
-    CK_SUM, CK_MAX, CK_MIN, CK_PROD, CK_ANY, CK_ALL, CK_ARGMAX, CK_ARGMIN,
+    CK_SUM,
+    CK_MAX,
+    CK_MIN,
+    CK_PROD,
+    CK_ANY,
+    CK_ALL,
+    CK_ARGMAX,
+    CK_ARGMIN,
 } ck_reduction;
 
 /* out[o,i] = op over a of in[o,a,i]. */
 typedef struct {
     ck_operand in, out;
-    int32_t op;                  /* a ck_reduction */
+    int32_t op; /* a ck_reduction */
     int32_t out_dtype;
     int64_t outer, axis, inner;
 } ck_reduce;
@@ -140,7 +169,7 @@ typedef struct {
 /* out[i,:] = rows[index[i],:]. */
 typedef struct {
     ck_operand rows_in, index, out;
-    int32_t index_dtype;         /* CK_I32 or CK_I64 */
+    int32_t index_dtype; /* CK_I32 or CK_I64 */
     int64_t rows, width, count;
 } ck_gather;
 
@@ -150,21 +179,21 @@ typedef enum { CK_SCATTER_SET, CK_SCATTER_ADD, CK_SCATTER_MAX } ck_scatter_mode;
 typedef struct {
     ck_operand base, index, update, out;
     int32_t index_dtype;
-    int32_t mode;                /* a ck_scatter_mode */
+    int32_t mode; /* a ck_scatter_mode */
     int64_t rows, width, count;
 } ck_scatter;
 
 /* The k largest of each row, descending, equal values by lower index. */
 typedef struct {
     ck_operand in, values, indices;
-    ck_operand scratch;          /* 2 * width int32 */
+    ck_operand scratch; /* 2 * width int32 */
     int64_t rows, width, k;
 } ck_sort;
 
 /* Philox 4x32-10: element i is made of block counter + i; uniform takes word 0, normal words 0 and 1. */
 typedef struct {
     ck_operand out;
-    int32_t normal;              /* 0: uniform in [0, 1), 1: standard normal */
+    int32_t normal; /* 0: uniform in [0, 1), 1: standard normal */
     uint64_t seed, counter;
     int64_t elements;
 } ck_rng;
@@ -180,27 +209,28 @@ typedef struct {
     const void *params;
 } ck_step;
 
-/* The registry: one row per micro-kernel, slow before fast; tests, benches and the choice are made from it. */
+/* The registry: one row per micro-kernel, slow before fast; tests, benches and the choice are made from it.
+ */
 typedef struct {
     const char *name;
-    int32_t op;                  /* a ck_operator */
-    int32_t dtype;               /* a ck_dtype */
-    int32_t isa;                 /* bits of ck_isa */
-    int32_t mr, nr, kr;          /* GEMM: tile rows, tile columns, depth of a packed group; else 1 */
+    int32_t op;         /* a ck_operator */
+    int32_t dtype;      /* a ck_dtype */
+    int32_t isa;        /* bits of ck_isa */
+    int32_t mr, nr, kr; /* GEMM: tile rows, tile columns, depth of a packed group; else 1 */
     ck_kernel kernel;
-    ck_packer pack;              /* GEMM only */
+    ck_packer pack; /* GEMM only */
 } ck_row;
 
 /* The MAP primitives, in the order of ck_instruction.op. */
 typedef struct {
     const char *name;
     int32_t arity;
-    int32_t types;               /* bits 1, 2, 4: defined for f32, i32, i64 */
+    int32_t types; /* bits 1, 2, 4: defined for f32, i32, i64 */
 } ck_primitive;
 
 const ck_row *ck_rows(int32_t *count);
 const ck_primitive *ck_primitives(int32_t *count);
-int32_t ck_map_stack(void);      /* deepest stack that a MAP program may need */
+int32_t ck_map_stack(void); /* deepest stack that a MAP program may need */
 
 /* Instruction sets of this CPU, as bits of ck_isa. */
 int32_t ck_cpu_features(void);

@@ -11,7 +11,7 @@ int32_t ck_cpu_features(void) {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) bits |= CK_ISA_AVX2;
 #elif defined(__aarch64__)
-    bits |= CK_ISA_NEON;                                   /* part of the base architecture */
+    bits |= CK_ISA_NEON; /* part of the base architecture */
 #elif defined(__arm__) && defined(__linux__)
     if (getauxval(AT_HWCAP) & (1ul << 12)) bits |= CK_ISA_NEON;
 #endif

@@ -1,12 +1,13 @@
-/* depthwise.h: depthwise convolution in vector extensions; each depthwise_*.c sets VL, the lanes of a vector, and names.
+/* depthwise.h: depthwise convolution in vector extensions; each depthwise_*.c sets VL, the lanes of a vector,
+ * and names.
  *
- * Channels are the lanes. A block of channels stays in registers while all taps are added, then goes through the epilogue;
- * the channels that fill no vector are done one by one.
+ * Channels are the lanes. A block of channels stays in registers while all taps are added, then goes through
+ * the epilogue; the channels that fill no vector are done one by one.
  */
 #include "kernels.h"
 #include "quantized.h"
 
-enum { BLOCK = 4 };                                        /* vectors that are summed side by side */
+enum { BLOCK = 4 }; /* vectors that are summed side by side */
 
 typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
@@ -18,9 +19,10 @@ static inline float clamp(const ck_depthwise *p, float x) {
     return x > p->high ? p->high : x;
 }
 
-static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwise *p, const int vectors, int64_t c,
-                                                                const float *in, const float *pad, const float *weights,
-                                                                const float *bias, const int32_t *rows, float *out) {
+static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwise *p, const int vectors,
+                                                                int64_t c, const float *in, const float *pad,
+                                                                const float *weights, const float *bias,
+                                                                const int32_t *rows, float *out) {
     const int64_t wide = vectors * VL;
     for (; c + wide <= p->channels; c += wide) {
         vec acc[BLOCK];
@@ -28,7 +30,8 @@ static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwi
         for (int j = 0; j < vectors; j++) acc[j] = *(const vec *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const float *from = (rows[t] < 0 ? pad : in + rows[t]) + c, *w = weights + t * p->channels + c;
-            for (int j = 0; j < vectors; j++) acc[j] += *(const vec *)(from + j * VL) * *(const vec *)(w + j * VL);
+            for (int j = 0; j < vectors; j++)
+                acc[j] += *(const vec *)(from + j * VL) * *(const vec *)(w + j * VL);
         }
         memcpy(sums, acc, (size_t)wide * sizeof *sums);
         for (int64_t j = 0; j < wide; j++) out[c + j] = clamp(p, sums[j]);
@@ -39,7 +42,8 @@ static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwi
 ck_status REAL_NAME(const void *params, char *const *bases) {
     const ck_depthwise *p = params;
     const float *in = (const float *)ck_at(p->in, bases), *pad = (const float *)ck_at(p->pad, bases);
-    const float *weights = (const float *)ck_at(p->weights, bases), *bias = (const float *)ck_at(p->bias, bases);
+    const float *weights = (const float *)ck_at(p->weights, bases),
+                *bias = (const float *)ck_at(p->bias, bases);
     float *out = (float *)ck_at(p->out, bases);
     for (int64_t m = 0; m < p->m; m++, out += p->channels) {
         const int32_t *rows = p->rows + m * p->taps;
@@ -54,17 +58,18 @@ ck_status REAL_NAME(const void *params, char *const *bases) {
     return CK_OK;
 }
 
-static inline __attribute__((always_inline)) void store(const ck_depthwise *p, const int32_t *sums, uint8_t *out,
-                                                        int64_t c, const int n) {
+static inline __attribute__((always_inline)) void store(const ck_depthwise *p, const int32_t *sums,
+                                                        uint8_t *out, int64_t c, const int n) {
     int32_t values[BLOCK * VL];
     ck_epilogue(sums, p->multiplier + c, p->shift + c, p->out_zero, p->out_low, p->out_high, values, n);
     for (int j = 0; j < n; j++) out[c + j] = (uint8_t)values[j];
 }
 
 static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthwise *p, const int is_signed,
-                                                                 const int vectors, int64_t c, const uint8_t *in,
-                                                                 const uint8_t *pad, const int32_t *weights,
-                                                                 const int32_t *bias, const int32_t *rows, uint8_t *out) {
+                                                                 const int vectors, int64_t c,
+                                                                 const uint8_t *in, const uint8_t *pad,
+                                                                 const int32_t *weights, const int32_t *bias,
+                                                                 const int32_t *rows, uint8_t *out) {
     const int64_t wide = vectors * VL;
     const ivec zero = p->in_zero - (ivec){0};
     for (; c + wide <= p->channels; c += wide) {
@@ -89,7 +94,8 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
 ck_status WHOLE_NAME(const void *params, char *const *bases) {
     const ck_depthwise *p = params;
     const uint8_t *in = (const uint8_t *)ck_at(p->in, bases), *pad = (const uint8_t *)ck_at(p->pad, bases);
-    const int32_t *weights = (const int32_t *)ck_at(p->weights, bases), *bias = (const int32_t *)ck_at(p->bias, bases);
+    const int32_t *weights = (const int32_t *)ck_at(p->weights, bases),
+                  *bias = (const int32_t *)ck_at(p->bias, bases);
     uint8_t *out = (uint8_t *)ck_at(p->out, bases);
     const int is_signed = p->dtype == CK_I8;
     for (int64_t m = 0; m < p->m; m++, out += p->channels) {

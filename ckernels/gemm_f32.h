@@ -1,19 +1,22 @@
-/* gemm_f32.h: the f32 GEMM, written once in vector extensions; each gemm_f32_*.c names a tile, its ISA gives the flags.
+/* gemm_f32.h: the f32 GEMM, written once in vector extensions; each gemm_f32_*.c names a tile, its ISA gives
+ * the flags.
  *
- * MR x NR is the register tile, VL the floats of a vector, NAME the registry's name. Rows of A are read in place when
- * they are contiguous, else (transposed, or the rows of an indirect convolution) gathered into `scratch` one tile at a
- * time. B comes as packed panels; the outer loop keeps a block of them in L2 while all of A passes by.
+ * MR x NR is the register tile, VL the floats of a vector, NAME the registry's name. Rows of A are read in
+ * place when they are contiguous, else (transposed, or the rows of an indirect convolution) gathered into
+ * `scratch` one tile at a time. B comes as packed panels; the outer loop keeps a block of them in L2 while
+ * all of A passes by.
  */
 #include "kernels.h"
 
-enum { L2_FLOATS = 48 * 1024 };                            /* a block of panels: 192 KiB */
+enum { L2_FLOATS = 48 * 1024 }; /* a block of panels: 192 KiB */
 enum { VECTORS = NR / VL };
 
 typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
 /* c[i,:] = clamp(bias + a[i,:] . panel) for i < rows; `used` rows and n columns of it are stored. */
-static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const float *const *a,
-                                                       const float *panel, float *c, int used, int64_t n) {
+static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows,
+                                                       const float *const *a, const float *panel, float *c,
+                                                       int used, int64_t n) {
     vec acc[MR][VECTORS];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < VECTORS; j++) acc[i][j] = ((const vec *)panel)[j];
@@ -26,7 +29,7 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
             for (int j = 0; j < VECTORS; j++) acc[i][j] += x * b[j];
         }
     }
-    __asm__ volatile("" ::: "memory");                     /* or the bounds would take registers from the loop */
+    __asm__ volatile("" ::: "memory"); /* or the bounds would take registers from the loop */
     const float low = p->low, high = p->high;
     const int64_t step_m = p->c_view.strides[1], step_n = p->c_view.strides[2];
     for (int i = 0; i < rows; i++) {
@@ -45,8 +48,10 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     }
 }
 
-/* Where rows m0 .. m0 + MR of A stand, contiguous: in A itself, or gathered into scratch. Past the end: the last row. */
-static void rows_of(const ck_gemm *p, const float *a, float *scratch, const float *pad, int64_t m0, const float **rows) {
+/* Where rows m0 .. m0 + MR of A stand, contiguous: in A itself, or gathered into scratch. Past the end: the
+ * last row. */
+static void rows_of(const ck_gemm *p, const float *a, float *scratch, const float *pad, int64_t m0,
+                    const float **rows) {
     const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2], chunk = p->k / p->taps;
     for (int i = 0; i < MR; i++) {
         int64_t m = m0 + i;

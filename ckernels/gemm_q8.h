@@ -1,8 +1,9 @@
 /* gemm_q8.h: the 8-bit GEMM (either sign), exact in s32, written once; each gemm_q8_*.c names a tile.
  *
- * Both sides are widened to s16 with their zero points taken off (B when it is packed, A one tile of rows at a time), so
- * that one "multiply pairs, add neighbours" instruction does two products per lane. PAIRS(a, b) is that instruction:
- * for s32 lanes of two s16 each, a.lo * b.lo + a.hi * b.hi. VL is the number of s32 lanes.
+ * Both sides are widened to s16 with their zero points taken off (B when it is packed, A one tile of rows at
+ * a time), so that one "multiply pairs, add neighbours" instruction does two products per lane. PAIRS(a, b)
+ * is that instruction: for s32 lanes of two s16 each, a.lo * b.lo + a.hi * b.hi. VL is the number of s32
+ * lanes.
  */
 #include "kernels.h"
 #include "quantized.h"
@@ -26,9 +27,9 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
         for (int64_t j = 0; j < n; j++) ((uint8_t *)c)[at + j * step] = (uint8_t)out[j];
 }
 
-static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a, int64_t depth,
-                                                       const char *panel, char *c, int64_t at, int used, int64_t n0,
-                                                       int64_t n) {
+static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a,
+                                                       int64_t depth, const char *panel, char *c, int64_t at,
+                                                       int used, int64_t n0, int64_t n) {
     vec acc[MR][VECTORS];
     const vec *b = (const vec *)panel;
     for (int i = 0; i < rows; i++)
@@ -50,7 +51,8 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     }
 }
 
-static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t step, int32_t dtype, int32_t zero) {
+static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t step, int32_t dtype,
+                         int32_t zero) {
     if (dtype == CK_I8 && step == 1) {
         for (int64_t x = 0; x < n; x++) to[x] = (int16_t)((int8_t)from[x] - zero);
     } else if (dtype == CK_I8) {
@@ -63,8 +65,8 @@ static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t st
 }
 
 /* Rows m0 .. m0 + used of A, widened to s16, `depth` (k made even) apart. */
-static void rows_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int64_t m0, int used, int64_t depth,
-                    int16_t *scratch) {
+static void rows_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int64_t m0, int used,
+                    int64_t depth, int16_t *scratch) {
     const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2], chunk = p->k / p->taps;
     for (int i = 0; i < used; i++) {
         int16_t *to = scratch + i * depth;

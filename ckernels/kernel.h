@@ -15,11 +15,11 @@ static inline int64_t ck_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline float ck_f32_of_f16(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = half & 0x7fffu, bits;
     float value;
-    if (rest >= 0x7c00u) {                                  /* infinity, NaN */
+    if (rest >= 0x7c00u) { /* infinity, NaN */
         bits = sign | 0x7f800000u | (rest & 0x3ffu) << 13;
-    } else if (rest >= 0x0400u) {                           /* normal */
+    } else if (rest >= 0x0400u) { /* normal */
         bits = sign | ((rest << 13) + 0x38000000u);
-    } else {                                                /* subnormal: rest * 2^-24 is exact */
+    } else { /* subnormal: rest * 2^-24 is exact */
         value = (float)rest * 0x1p-24f;
         memcpy(&bits, &value, 4);
         bits |= sign;
@@ -34,8 +34,8 @@ static inline uint16_t ck_f16_of_f32(float value) {
     sign = bits >> 16 & 0x8000u;
     rest = bits & 0x7fffffffu;
     if (rest > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (rest >> 13 & 0x3ffu));
-    if (rest >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);  /* 65520 and above round to infinity */
-    if (rest < 0x38800000u) {                               /* below 2^-14: let float addition round to 2^-24 */
+    if (rest >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and above round to infinity */
+    if (rest < 0x38800000u) { /* below 2^-14: let float addition round to 2^-24 */
         float shifted;
         memcpy(&shifted, &rest, 4);
         shifted += 0.5f;

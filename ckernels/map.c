@@ -1,4 +1,5 @@
-/* map.c: MAP, the element-wise atom; map.inc lists its primitives, map_body.h is the machine that runs them. */
+/* map.c: MAP, the element-wise atom; map.inc lists its primitives, map_body.h is the machine that runs them.
+ */
 #include <math.h>
 
 #include "kernels.h"
@@ -25,7 +26,8 @@ const ck_primitive *ck_primitives(int32_t *count) {
 
 int32_t ck_map_stack(void) { return STACK; }
 
-/* Python's floor division and modulo of floats: the remainder takes the sign of b, the quotient is consistent with it. */
+/* Python's floor division and modulo of floats: the remainder takes the sign of b, the quotient is consistent
+ * with it. */
 static float floor_div(float a, float b) {
     if (b == 0.0f) return a / b;
     float remainder = fmodf(a, b), quotient = (a - remainder) / b;
@@ -42,7 +44,9 @@ static float floor_mod(float a, float b) {
     return (b < 0.0f) != (remainder < 0.0f) ? remainder + b : remainder;
 }
 
-static int32_t saturated(int64_t x) { return x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : (int32_t)x; }
+static int32_t saturated(int64_t x) {
+    return x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : (int32_t)x;
+}
 
 static int32_t leading_zeros(uint32_t x) { return x == 0 ? 32 : __builtin_clz(x); }
 
@@ -54,20 +58,20 @@ static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
     }
 }
 
-/* Runs BODY for each innermost run of the n elements from `index` on: `run` elements, `step` apart, from element `at`
- * of the view; `filled` elements came before. */
-#define RUNS(P, VIEW, INDEX, N, BODY)                                                    \
-    do {                                                                                 \
-        int64_t here[6], run;                                                            \
-        memcpy(here, INDEX, sizeof here);                                                \
-        for (int64_t filled = 0; filled < (N); filled += run) {                          \
-            const int64_t step = (VIEW).strides[5];                                      \
-            int64_t at = (VIEW).offset;                                                  \
-            for (int d = 0; d < 6; d++) at += here[d] * (VIEW).strides[d];               \
-            run = ck_min((P)->sizes[5] - here[5], (N) - filled);                         \
-            BODY;                                                                        \
-            advance((P)->sizes, here, run);                                              \
-        }                                                                                \
+/* Runs BODY for each innermost run of the n elements from `index` on: `run` elements, `step` apart, from
+ * element `at` of the view; `filled` elements came before. */
+#define RUNS(P, VIEW, INDEX, N, BODY)                                      \
+    do {                                                                   \
+        int64_t here[6], run;                                              \
+        memcpy(here, INDEX, sizeof here);                                  \
+        for (int64_t filled = 0; filled < (N); filled += run) {            \
+            const int64_t step = (VIEW).strides[5];                        \
+            int64_t at = (VIEW).offset;                                    \
+            for (int d = 0; d < 6; d++) at += here[d] * (VIEW).strides[d]; \
+            run = ck_min((P)->sizes[5] - here[5], (N) - filled);           \
+            BODY;                                                          \
+            advance((P)->sizes, here, run);                                \
+        }                                                                  \
     } while (0)
 
 static int64_t whole_of_real(float x, int64_t low, int64_t high) {
@@ -84,7 +88,7 @@ static int64_t whole_of_real(float x, int64_t low, int64_t high) {
 #define IS_NARROW 0
 #define FROM_REAL(x) (x)
 #define FROM_HALF(x) ck_f32_of_f16(x)
-#define TO_WHOLE(x, low, high) (x != x ? 0 : x < (low) ? (low) : x > (high) ? (high) : (int32_t)x)
+#define TO_WHOLE(x, low, high) (x != x ? 0 : x<(low) ? (low) : x>(high) ? (high) : (int32_t)x)
 #define TO_I32(x) whole_of_real(x, INT32_MIN, INT32_MAX)
 #define TO_I64(x) whole_of_real(x, INT64_MIN, INT64_MAX)
 #include "map_body.h"
@@ -98,7 +102,7 @@ static int64_t whole_of_real(float x, int64_t low, int64_t high) {
 #define IS_NARROW 1
 #define FROM_REAL(x) whole_of_real(x, INT32_MIN, INT32_MAX)
 #define FROM_HALF(x) whole_of_real(ck_f32_of_f16(x), INT32_MIN, INT32_MAX)
-#define TO_WHOLE(x, low, high) (x < (low) ? (low) : x > (high) ? (high) : x)
+#define TO_WHOLE(x, low, high) (x<(low) ? (low) : x>(high) ? (high) : x)
 #define TO_I32(x) (x)
 #define TO_I64(x) (x)
 #include "map_body.h"
@@ -112,7 +116,7 @@ static int64_t whole_of_real(float x, int64_t low, int64_t high) {
 #define IS_NARROW 0
 #define FROM_REAL(x) whole_of_real(x, INT64_MIN, INT64_MAX)
 #define FROM_HALF(x) whole_of_real(ck_f32_of_f16(x), INT64_MIN, INT64_MAX)
-#define TO_WHOLE(x, low, high) (x < (low) ? (low) : x > (high) ? (high) : x)
+#define TO_WHOLE(x, low, high) (x<(low) ? (low) : x>(high) ? (high) : x)
 #define TO_I32(x) saturated(x)
 #define TO_I64(x) (x)
 #include "map_body.h"

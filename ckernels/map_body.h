@@ -1,21 +1,23 @@
-/* map_body.h: MAP for one compute type. T is the type, U its unsigned twin (or T), C its prefix, NAME the kernel.
+/* map_body.h: MAP for one compute type. T is the type, U its unsigned twin (or T), C its prefix, NAME the
+ * kernel.
  *
- * A program runs on a stack of blocks: each instruction is one simple loop over up to BLOCK elements, which the compiler
- * turns into vector code, so the cost of dispatch is paid once per block and not once per element.
+ * A program runs on a stack of blocks: each instruction is one simple loop over up to BLOCK elements, which
+ * the compiler turns into vector code, so the cost of dispatch is paid once per block and not once per
+ * element.
  */
 #define JOIN(a, b) a##_##b
 #define NAMED(prefix, name) JOIN(prefix, name)
 
 typedef T NAMED(C, block)[BLOCK];
 
-#define DEFINE(name, arity, expression)                                                                       \
-    static void NAMED(C, name)(NAMED(C, block) *restrict s, int n, const ck_instruction *instruction) {       \
-        (void)instruction;                                                                                    \
-        for (int i = 0; i < n; i++) {                                                                         \
-            const T a = s[0][i], b = s[arity > 1][i], c = s[arity > 2 ? 2 : 0][i];                            \
-            (void)a, (void)b, (void)c;                                                                        \
-            s[0][i] = (T)(expression);                                                                        \
-        }                                                                                                     \
+#define DEFINE(name, arity, expression)                                                                 \
+    static void NAMED(C, name)(NAMED(C, block) *restrict s, int n, const ck_instruction *instruction) { \
+        (void)instruction;                                                                              \
+        for (int i = 0; i < n; i++) {                                                                   \
+            const T a = s[0][i], b = s[arity > 1][i], c = s[arity > 2 ? 2 : 0][i];                      \
+            (void)a, (void)b, (void)c;                                                                  \
+            s[0][i] = (T)(expression);                                                                  \
+        }                                                                                               \
     }
 #define args(i) ((T)instruction->ARGS[i])
 #if IS_REAL
@@ -63,15 +65,16 @@ static void (*const NAMED(C, functions)[])(NAMED(C, block) *restrict, int, const
 };
 
 /* Converts n elements, `step` apart, to the compute type. */
-static void NAMED(C, load)(T *restrict to, const char *from, int32_t dtype, int64_t at, int64_t step, int64_t n) {
-#define LOAD(ENUM, S, CONVERT)                                                        \
-    case ENUM: {                                                                      \
-        const S *source = (const S *)from + at;                                       \
-        if (step == 1)                                                                \
-            for (int64_t i = 0; i < n; i++) to[i] = (T)CONVERT(source[i]);            \
-        else                                                                          \
-            for (int64_t i = 0; i < n; i++) to[i] = (T)CONVERT(source[i * step]);     \
-        break;                                                                        \
+static void NAMED(C, load)(T *restrict to, const char *from, int32_t dtype, int64_t at, int64_t step,
+                           int64_t n) {
+#define LOAD(ENUM, S, CONVERT)                                                    \
+    case ENUM: {                                                                  \
+        const S *source = (const S *)from + at;                                   \
+        if (step == 1)                                                            \
+            for (int64_t i = 0; i < n; i++) to[i] = (T)CONVERT(source[i]);        \
+        else                                                                      \
+            for (int64_t i = 0; i < n; i++) to[i] = (T)CONVERT(source[i * step]); \
+        break;                                                                    \
     }
     switch (dtype) {
         LOAD(CK_F32, float, FROM_REAL)
@@ -87,22 +90,23 @@ static void NAMED(C, load)(T *restrict to, const char *from, int32_t dtype, int6
 }
 
 /* Converts n results to the output's type: integers saturate, a NaN becomes 0. */
-static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, const T *restrict from, int64_t n) {
-#define STORE(ENUM, S, VALUE)                                                         \
-    case ENUM: {                                                                      \
-        S *target = (S *)to + at;                                                     \
-        if (step == 1) {                                                              \
-            for (int64_t i = 0; i < n; i++) {                                         \
-                const T x = from[i];                                                  \
-                target[i] = (S)(VALUE);                                               \
-            }                                                                         \
-        } else {                                                                      \
-            for (int64_t i = 0; i < n; i++) {                                         \
-                const T x = from[i];                                                  \
-                target[i * step] = (S)(VALUE);                                        \
-            }                                                                         \
-        }                                                                             \
-        break;                                                                        \
+static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, const T *restrict from,
+                            int64_t n) {
+#define STORE(ENUM, S, VALUE)                  \
+    case ENUM: {                               \
+        S *target = (S *)to + at;              \
+        if (step == 1) {                       \
+            for (int64_t i = 0; i < n; i++) {  \
+                const T x = from[i];           \
+                target[i] = (S)(VALUE);        \
+            }                                  \
+        } else {                               \
+            for (int64_t i = 0; i < n; i++) {  \
+                const T x = from[i];           \
+                target[i * step] = (S)(VALUE); \
+            }                                  \
+        }                                      \
+        break;                                 \
     }
     switch (dtype) {
         STORE(CK_F32, float, x)

@@ -1,6 +1,8 @@
-/* quantized.h: fixed-point arithmetic with the rounding of TFLite's reference kernels (gemmlowp fixedpoint.h).
+/* quantized.h: fixed-point arithmetic with the rounding of TFLite's reference kernels (gemmlowp
+ * fixedpoint.h).
  *
- * runtime/quantized.py is the definition. Shifts of negative numbers are arithmetic in every compiler we build with.
+ * runtime/quantized.py is the definition. Shifts of negative numbers are arithmetic in every compiler we
+ * build with.
  */
 #ifndef CK_QUANTIZED_H
 #define CK_QUANTIZED_H
@@ -18,18 +20,21 @@ static inline int32_t ck_shift_right(int32_t x, int32_t exponent) {
     return (x >> (exponent & 31)) + ((x & mask) > (mask >> 1) + (x < 0));
 }
 
-/* x * multiplier * 2^(shift - 31), shift in -31..31: a wrapping left shift, the high product, a rounding right shift. */
+/* x * multiplier * 2^(shift - 31), shift in -31..31: a wrapping left shift, the high product, a rounding
+ * right shift. */
 static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift) {
     int32_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
     return ck_shift_right(ck_high_product((int32_t)((uint32_t)x << left), multiplier), right);
 }
 
-/* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point, clamp.
- * Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it. */
+/* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point,
+ * clamp. Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it.
+ */
 static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *restrict sums,
                                                               const int32_t *restrict multiplier,
-                                                              const int32_t *restrict shift, int32_t zero, int32_t low,
-                                                              int32_t high, int32_t *restrict out, const int n) {
+                                                              const int32_t *restrict shift, int32_t zero,
+                                                              int32_t low, int32_t high,
+                                                              int32_t *restrict out, const int n) {
     for (int j = 0; j < n; j++) {
         const int32_t left = shift[j] > 0 ? shift[j] : 0, right = shift[j] < 0 ? -shift[j] : 0;
         const int64_t product = (int64_t)(int32_t)((uint32_t)sums[j] << left) * multiplier[j];

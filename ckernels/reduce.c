@@ -8,7 +8,7 @@ static void put(char *out, int32_t dtype, int64_t at, int64_t value) {
         case CK_I64: ((int64_t *)out)[at] = value; break;
         case CK_I32: ((int32_t *)out)[at] = (int32_t)value; break;
         case CK_I16: ((int16_t *)out)[at] = (int16_t)value; break;
-        default: ((int8_t *)out)[at] = (int8_t)value;      /* i8, u8 and bool: the low 8 bits */
+        default: ((int8_t *)out)[at] = (int8_t)value; /* i8, u8 and bool: the low 8 bits */
     }
 }
 

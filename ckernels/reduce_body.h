@@ -1,28 +1,29 @@
 /* reduce_body.h: REDUCE for one element type T with accumulator A; NAME is the kernel.
  *
- * Columns of `inner` are reduced side by side, up to LANES at a time, so the innermost loop is a vector loop. When
- * inner is 1, PARTS interleaved parts of the axis stand in for the columns and are put together at the end.
+ * Columns of `inner` are reduced side by side, up to LANES at a time, so the innermost loop is a vector loop.
+ * When inner is 1, PARTS interleaved parts of the axis stand in for the columns and are put together at the
+ * end.
  */
 #define JOIN(a, b) a##_##b
 #define NAMED(name, suffix) JOIN(name, suffix)
 
-#define EACH(INIT, UPDATE)                                    \
-    do {                                                      \
-        for (int64_t i = 0; i < width; i++) acc[i] = (INIT);  \
-        for (int64_t a = 0; a < axis; a++)                    \
-            for (int64_t i = 0; i < width; i++) {             \
-                const A v = in[a * stride + i];               \
-                acc[i] = (UPDATE);                            \
-            }                                                 \
+#define EACH(INIT, UPDATE)                                   \
+    do {                                                     \
+        for (int64_t i = 0; i < width; i++) acc[i] = (INIT); \
+        for (int64_t a = 0; a < axis; a++)                   \
+            for (int64_t i = 0; i < width; i++) {            \
+                const A v = in[a * stride + i];              \
+                acc[i] = (UPDATE);                           \
+            }                                                \
     } while (0)
 
 /* acc[i] = index of the best of column i, the first of equals; BETTER(x, y) says that x replaces y. */
-#define WHERE(BETTER)                                                                        \
-    for (int64_t i = 0; i < width; i++) {                                                    \
-        T best = in[i];                                                                      \
-        where[i] = 0;                                                                        \
-        for (int64_t a = 1; a < axis; a++)                                                   \
-            if (BETTER(in[a * stride + i], best)) best = in[a * stride + i], where[i] = a;   \
+#define WHERE(BETTER)                                                                      \
+    for (int64_t i = 0; i < width; i++) {                                                  \
+        T best = in[i];                                                                    \
+        where[i] = 0;                                                                      \
+        for (int64_t a = 1; a < axis; a++)                                                 \
+            if (BETTER(in[a * stride + i], best)) best = in[a * stride + i], where[i] = a; \
     }
 #define HIGHER(x, y) ((x) > (y) || (IS_NAN(x) && !IS_NAN(y)))
 #define LOWER(x, y) ((x) < (y) || (IS_NAN(x) && !IS_NAN(y)))
@@ -77,7 +78,8 @@ ck_status NAME(const void *params, char *const *bases) {
             int64_t where[LANES] = {0};
             const int64_t width = ck_min(LANES, p->inner - i), at = o * p->inner + i;
             const T *from = in + o * p->axis * p->inner + i;
-            if (p->inner == 1 && p->axis >= PARTS && !indices) acc[0] = NAMED(NAME, row)(p->op, from, p->axis);
+            if (p->inner == 1 && p->axis >= PARTS && !indices)
+                acc[0] = NAMED(NAME, row)(p->op, from, p->axis);
             else NAMED(NAME, columns)(p->op, from, p->axis, p->inner, width, acc, where);
             for (int64_t j = 0; j < width; j++) {
                 if (indices) put(out, p->out_dtype, at + j, where[j]);

@@ -1,4 +1,5 @@
-/* rng.c: RNG, counter-based random numbers. Philox 4x32-10: Salmon et al., "Parallel random numbers", SC 2011. */
+/* rng.c: RNG, counter-based random numbers. Philox 4x32-10: Salmon et al., "Parallel random numbers", SC
+ * 2011. */
 #include <math.h>
 
 #include "kernels.h"
@@ -25,8 +26,9 @@ ck_status ck_f32_rng__scalar(const void *params, char *const *bases) {
         uint32_t word[4];
         philox(p->counter + (uint64_t)i, p->seed, word);
         out[i] = unit(word[0]);
-        if (p->normal)                                     /* Box-Muller */
-            out[i] = sqrtf(-2.0f * logf(1.0f - out[i])) * cosf((float)(word[1] >> 8) * (float)(0x1p-23 * 3.14159265358979323846));
+        if (p->normal) /* Box-Muller */
+            out[i] = sqrtf(-2.0f * logf(1.0f - out[i])) *
+                     cosf((float)(word[1] >> 8) * (float)(0x1p-23 * 3.14159265358979323846));
     }
     return CK_OK;
 }

@@ -40,7 +40,7 @@ class Step:
 
 
 class Memory:
-    """`size` zeroed bytes, aligned for every kernel, freed with the last view of them; RunError when there
+    """`size` bytes, aligned for every kernel, freed with the last view of them; RunError when there
     are none.
     """
 
@@ -52,7 +52,6 @@ class Memory:
             )
         self.pointer = ffi.gc(ffi.cast("char *", pointer), lib.ck_free, size)
         self.bytes = np.frombuffer(ffi.buffer(self.pointer, size), np.uint8)
-        self.bytes[:] = 0
 
     def view(self, offset: int, value: Value) -> Array:
         return self.bytes[offset : offset + value.nbytes].view(value.dtype.numpy).reshape(value.shape)

@@ -24,6 +24,9 @@ from runtime.strides import collapse, is_dense
 LEAST_CHUNK = 3
 """Elements that an entry must stand for: for less, copying the patches first is as good."""
 
+MOST_ENTRIES = 1 << 22
+"""Of a table: a larger one would cost more memory than it saves."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
@@ -138,7 +141,7 @@ class _Finder:
             pad, fill = inner[1], inner[1].fill
             grain = math.gcd(grain, granularity(pad), self.values[base].elements)
         grain = math.gcd(grain, chunk or grain)
-        if chunk not in (None, grain):
+        if chunk not in (None, grain) or m * k // grain > MOST_ENTRIES:
             return None
         rows = sources(patches, m * k, grain)
         if pad is not None and inner is not None:
