@@ -113,7 +113,7 @@ def _task_cells(name: str, task: View, now: float) -> str:
 
 def _rollouts(rollouts: Sequence[View], now: float) -> str:
     if not rollouts:
-        return '<p class="empty">None yet. <code>walle release SPEC</code> publishes and spreads one.</p>'
+        return '<p class="empty">None yet: <code>walle release</code>, then <code>walle rollout</code>.</p>'
     return "".join(_rollout(rollout, now) for rollout in rollouts[:SHOWN_ROLLOUTS])
 
 

@@ -37,11 +37,11 @@ from cloud_broker.wire.messages import (
 )
 
 REPEAT = 30.0
-"""Seconds after which a board that is seen, but is at no end, is told again; notices are idempotent."""
+"""Seconds after which a board that is seen, but is at no end, is told again; one that was away, at once."""
 EXPECTED = frozenset(
     {Reason.NEEDS_AGENT, Reason.NEEDS_ARCH, Reason.TOO_OLD, Reason.SUPERSEDED, Reason.OPERATOR}
 )
-"""Refusals that say nothing against the release."""
+"""Reasons for an end that say nothing against the release."""
 
 
 class Phase(StrEnum):
@@ -60,7 +60,7 @@ class Stage(StrEnum):
     WORKING = "working"  # it has reported something that is not an end
     GOOD = "good"
     FAILED = "failed"
-    EXCUSED = "excused"  # refused for a reason that says nothing against the release
+    EXCUSED = "excused"  # its end says nothing against the release
     RESTORING = "restoring"  # told to run the previous release
     RESTORED = "restored"
 
@@ -333,7 +333,7 @@ class _Machine:
             self._stage(board, Stage.GOOD)
         elif member.stage is Stage.GOOD and release not in (self.state.release, ""):
             self._stage(board, Stage.WAITING)
-        elif member.stage in BUSY and self.now - member.noticed >= REPEAT:
+        elif member.stage in BUSY and (old.seen == 0.0 or self.now - member.noticed >= REPEAT):
             self._notify(board, self.state.release, _backwards(self.state, member))
 
     def _gone(self, board: str) -> None:
@@ -524,9 +524,7 @@ def _stage_of(state: ReleaseState, reason: Reason | None) -> Stage:
     match state:
         case ReleaseState.GOOD:
             return Stage.GOOD
-        case ReleaseState.ROLLED_BACK:
-            return Stage.FAILED
-        case ReleaseState.REFUSED:
+        case ReleaseState.ROLLED_BACK | ReleaseState.REFUSED:
             return Stage.EXCUSED if reason in EXPECTED else Stage.FAILED
         case _:
             return Stage.WORKING

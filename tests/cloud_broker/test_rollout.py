@@ -194,6 +194,7 @@ def test_rules(policy: dict[str, Any], failures: int, goods: int, phase: Phase) 
         (ReleaseState.TRIAL, None, Stage.WORKING),
         (ReleaseState.GOOD, None, Stage.GOOD),
         (ReleaseState.ROLLED_BACK, Reason.FAILURE_RATE, Stage.FAILED),
+        (ReleaseState.ROLLED_BACK, Reason.OPERATOR, Stage.EXCUSED),
         (ReleaseState.REFUSED, Reason.BAD_SIGNATURE, Stage.FAILED),
         (ReleaseState.REFUSED, Reason.DISK_FULL, Stage.FAILED),
         (ReleaseState.REFUSED, Reason.NEEDS_ARCH, Stage.EXCUSED),
@@ -257,6 +258,7 @@ def test_a_board_that_goes_away_at_work_is_waited_for_until_its_time_is_out() ->
     scene = Scene.of(1)
     scene.do(Reported(BOARDS[0], NEW, ReleaseState.TRIAL), BoardGone(BOARDS[0]))
     assert scene.stage(BOARDS[0]) is Stage.WORKING
+    assert told(scene.do(BoardSeen(BOARDS[0], OLD_RUNS))) == BOARDS[:1]  # it may have forgotten
     scene.do(Tick(), after=60.0)
     assert scene.state.cause is not None and scene.state.cause.reason is Reason.TIMEOUT
 
