@@ -161,6 +161,15 @@ def checked(file: Path) -> Spec:
 
 
 @app.command()
+def key(keys: Keys = None) -> None:
+    """The public half of the key that releases are signed with: what boards must trust."""
+    from cloud_broker.keys import signing_key
+    from cloud_broker.wire.signing import public_text
+
+    print(public_text(signing_key(key_folder(keys)).public_key()))
+
+
+@app.command()
 def release(file: SpecFile, server: Server = HERE, keys: Keys = None, as_json: Json = False) -> None:
     """Check a task, bundle it with its files, sign it and publish it."""
     from cloud_broker.keys import signing_key
@@ -280,13 +289,13 @@ def bench(
 def simulate(
     plan: Annotated[Path, typer.Argument(help="A round spec.", exists=True, dir_okay=False)],
     clients: Annotated[int, typer.Option(help="Simulated boards.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of data split, sampling and training.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Instead of the plan's.")] = None,
     as_json: Json = False,
 ) -> None:
     """Federated rounds over simulated boards in this process."""
     from fl import commands
 
-    show(commands.simulate(plan, clients=clients, seed=seed), as_json)
+    show(commands.simulate(plan, clients=clients, seed=seed), as_json, commands.COLUMNS)
 
 
 @fl_app.command(name="run")
@@ -303,7 +312,7 @@ def run_rounds(
     from fl import commands
 
     token = load_or_create_token(key_folder(keys))
-    show(commands.run(plan, mqtt=mqtt, server=server, token=token, state=state), as_json)
+    show(commands.run(plan, mqtt, server, token, state=state), as_json, commands.COLUMNS)
 
 
 # --- printing --------------------------------------------------------------------------------------------
@@ -350,29 +359,19 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def expected_errors() -> tuple[type[Exception], ...]:
-    """What a command may fail with for a reason that its user can mend, of the packages loaded by now."""
-    named = {
-        "cloud_broker.client": "ServerError",
-        "cloud_broker.bundle": "BundleError",
-        "cloud_broker.rollout_spec": "PolicyError",
-        "edge_agent.status": "NotRunning",
-        "edge_agent.evidence": "StartError",
-        "fl.round_spec": "PlanError",
-        "runtime.errors": "EngineError",
-    }
-    return (
-        CommandError,
-        OSError,
-        *(getattr(sys.modules[name], error) for name, error in named.items() if name in sys.modules),
-    )
+OURS = {"runtime", "fl", "edge_agent", "cloud_broker", __name__}
+
+
+def for_people(error: Exception) -> bool:
+    """Our own exceptions are raised on purpose, with a text that says what to do; so do the system's."""
+    return isinstance(error, OSError | ImportError) or type(error).__module__.split(".")[0] in OURS
 
 
 def main(command: Callable[[], Any] = app) -> None:
     try:
         command()
     except Exception as error:
-        if not isinstance(error, expected_errors()):
+        if not for_people(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(FAILED)
