@@ -1,4 +1,6 @@
-"""`walle run`: one task in the foreground, on live sources, whose items go to the caller instead of the sinks."""
+"""`walle run`: one task in the foreground, on live sources, whose items go to the caller instead of the
+sinks.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ MAX_RANK = 6
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Address of index i: offset + sum(i[d] * strides[d]). A stride of 0 broadcasts; strides may be negative."""
+    """Address of index i: offset + sum(i[d] * strides[d]). A stride of 0 broadcasts; strides may be
+    negative.
+    """
 
     offset: int
     strides: tuple[int, ...]
@@ -36,9 +38,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """Moves data: out = fill everywhere, then each region in order is copied (mode "copy") or added ("add").
+    """Moves data: out = fill everywhere, then each region in order is copied (mode "copy") or added
+    ("add").
 
-    `fill` is None when the regions cover the whole output. Every element type, input and output of the same one.
+    `fill` is None when the regions cover the whole output. Every element type, input and output of the same
+    one.
     """
 
     NAME: ClassVar = "RASTER"
@@ -51,9 +55,10 @@ class Raster:
 class Requantize:
     """Integer epilogue of a GEMM: s32 accumulator -> stored integer, as TFLite's reference kernels round.
 
-    out = clamp(zero_point + multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]), low, high), where the
-    fixed-point product is saturating-rounding-doubling-high-multiply, then a rounding right shift (`shift` is the
-    power of two, negative shifts right). One (multiplier, shift) per column n, or a single one for all.
+    out = clamp(zero_point + multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]), low, high),
+    where the fixed-point product is saturating-rounding-doubling-high-multiply, then a rounding right shift
+    (`shift` is the power of two, negative shifts right). One (multiplier, shift) per column n, or a single
+    one for all.
     """
 
     multiplier: tuple[int, ...]
@@ -75,9 +80,10 @@ class Clamp:
 class Gemm:
     """C[b,m,n] = epilogue(sum_k (A[b,m,k] - a_zero) * (B[b,k,n] - b_zero) + bias[n]).
 
-    Inputs: A, B, and optionally bias of n elements. f32·f32 accumulates in f32 with a Clamp; 8-bit·8-bit accumulates in
-    s32 (bias s32) with a Requantize, or without an epilogue (None) writes the s32 accumulators. a, b and c are views of
-    rank 3 over (batch, m, k), (batch, k, n), (batch, m, n): transposes, broadcast batches and slices cost nothing.
+    Inputs: A, B, and optionally bias of n elements. f32·f32 accumulates in f32 with a Clamp; 8-bit·8-bit
+    accumulates in s32 (bias s32) with a Requantize, or without an epilogue (None) writes the s32
+    accumulators. a, b and c are views of rank 3 over (batch, m, k), (batch, k, n), (batch, m, n):
+    transposes, broadcast batches and slices cost nothing.
     """
 
     NAME: ClassVar = "GEMM"
@@ -108,12 +114,13 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Element-wise: at every index i below `sizes` (rank <= 6), out[output(i)] = program(inputs[j][views[j](i)]...).
+    """Element-wise: at every index i below `sizes` (rank <= 6), out[output(i)] =
+    program(inputs[j][views[j](i)]...).
 
-    Inputs are converted to the compute type on load. `compute` "f32" evaluates in float32; "i32" in int32 that wraps, with
-    64-bit products inside the fixed-point primitives; "i64" in int64. The store converts to the output type: from f32 to
-    an integer it expects an integral value already rounded by a primitive, and every store to an integer saturates.
-    Comparisons give 0 or 1.
+    Inputs are converted to the compute type on load. `compute` "f32" evaluates in float32; "i32" in int32
+    that wraps, with 64-bit products inside the fixed-point primitives; "i64" in int64. The store converts
+    to the output type: from f32 to an integer it expects an integral value already rounded by a primitive,
+    and every store to an integer saturates. Comparisons give 0 or 1.
     """
 
     NAME: ClassVar = "MAP"
@@ -128,8 +135,8 @@ class Map:
 class Reduce:
     """out[o,i] = op over a of in[o,a,i]; input dense [outer, axis, inner], output dense [outer, inner].
 
-    sum of 8-bit integers accumulates into an s32 output, of f32 into f32, max and min keep the type, any and all are
-    bool, argmax and argmin give i32 or i64, the first of equals.
+    sum of 8-bit integers accumulates into an s32 output, of f32 into f32, max and min keep the type, any
+    and all are bool, argmax and argmin give i32 or i64, the first of equals.
     """
 
     NAME: ClassVar = "REDUCE"
@@ -153,7 +160,9 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """out = base (input 0); then for i in order: out[index[i], j] = / += / max= update[i, j]. Inputs: base, index, update."""
+    """out = base (input 0); then for i in order: out[index[i], j] = / += / max= update[i, j]. Inputs: base,
+    index, update.
+    """
 
     NAME: ClassVar = "SCATTER"
     mode: Literal["set", "add", "max"]
@@ -164,7 +173,9 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """Top k of each of `rows` rows of `width`: outputs (values, i32 indices), descending, equal values by lower index."""
+    """Top k of each of `rows` rows of `width`: outputs (values, i32 indices), descending, equal values by
+    lower index.
+    """
 
     NAME: ClassVar = "SORT"
     rows: int
@@ -174,7 +185,9 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Rng:
-    """Counter-based random numbers (Philox 4x32-10) of (seed, counter + element index): a replay gives the same bits."""
+    """Counter-based random numbers (Philox 4x32-10) of (seed, counter + element index): a replay gives the
+    same bits.
+    """
 
     NAME: ClassVar = "RNG"
     kind: Literal["uniform", "normal"]

@@ -1,7 +1,7 @@
 """Every exception that the engine raises on purpose.
 
 EngineError
-├── ModelError        the bytes are not a model that can be read: what, at which offset or tensor, what was expected
+├── ModelError        not a model that can be read: what, at which offset or tensor, what was expected
 ├── UnsupportedError  a valid model that this engine (or this backend) cannot run: operator, index, what to do
 ├── ExportError       a model that cannot be written: tensor or operator, what was got, what is expected
 ├── VerifyError       a pass left a graph that is not legal: a defect of this engine, which node and why

@@ -1,8 +1,9 @@
-"""The one noun of the engine: a `Graph` of frozen nodes over values, at every level from model file to atoms.
+"""The one noun of the engine: a `Graph` of frozen nodes over values, at every level from model file to
+atoms.
 
 A pass is a function `Graph -> Graph`. The level decides which operators a node may name: GRAPH level holds
-TFLite operators (attributes as a mapping), ATOMIC level holds the eight atoms of `runtime.atoms` (attributes as
-one frozen dataclass). What is legal where is a table in `runtime.verify`.
+TFLite operators (attributes as a mapping), ATOMIC level holds the eight atoms of `runtime.atoms`
+(attributes as one frozen dataclass). What is legal where is a table in `runtime.verify`.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class Value:
 class Node:
     """`outputs = op(inputs)`; ids index `Graph.values`, `ABSENT` marks an optional input that is not there.
 
-    `source` names the operator of the model file that this node came from ("CONV_2D#3"), for every message and
-    every measurement downstream.
+    `source` names the operator of the model file that this node came from ("CONV_2D#3"), for every message
+    and every measurement downstream.
     """
 
     op: str

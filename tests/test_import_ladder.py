@@ -1,4 +1,6 @@
-"""Imports point one way: each package may import itself and what stands here beside it, nothing else of ours."""
+"""Imports point one way: each package may import itself and what stands here beside it, nothing else of
+ours.
+"""
 
 import ast
 from pathlib import Path
@@ -23,7 +25,9 @@ def package_of(path: Path) -> str:
 
 
 def imported_modules(source: str) -> set[str]:
-    """Dotted names of all modules that a file imports; `from a.b import c` counts as a.b.c, as c may be a module."""
+    """Dotted names of all modules that a file imports; `from a.b import c` counts as a.b.c, as c may be a
+    module.
+    """
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

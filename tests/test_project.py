@@ -1,4 +1,6 @@
-"""The project's own files agree with each other: version and changelog, Makefile and its help, README and targets."""
+"""The project's own files agree with each other: version and changelog, Makefile and its help, README and
+targets.
+"""
 
 import re
 import subprocess
@@ -6,6 +8,10 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_changelog_names_the_version_of_the_package() -> None:
@@ -17,8 +23,7 @@ def test_changelog_names_the_version_of_the_package() -> None:
 def test_make_help_lists_every_public_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE)) - {"venv-version"}
-    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  make ([a-z-]+)", shown, re.MULTILINE)) == targets
+    assert set(re.findall(r"^  make ([a-z-]+)", output("make", "-s", "help"), re.MULTILINE)) == targets
 
 
 def test_every_make_target_in_the_readme_exists() -> None:
@@ -28,7 +33,7 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
 
 def test_nothing_committed_names_a_path_of_one_machine() -> None:
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    texts = (ROOT / name for name in files if name and not name.endswith((".tflite", ".png", ".npz")))
+    names = output("git", "ls-files", "-z").split("\0")
+    paths = [ROOT / name for name in names if name and not name.endswith((".tflite", ".png", ".npz"))]
     pattern = re.compile(r"/(?:root|work|home/[a-z]+)/[A-Za-z0-9_.-]+")
-    assert not [path.name for path in texts if path.is_file() and pattern.search(path.read_text(errors="replace"))]
+    assert not [path for path in paths if path.is_file() and pattern.search(path.read_text(errors="replace"))]

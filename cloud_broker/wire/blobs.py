@@ -50,8 +50,9 @@ def fetch(
 ) -> None:
     """Bring the blob to `path`, durable and verified, through `path.part`, which a later call resumes.
 
-    `timeout` is seconds without a byte. Raises FetchError: FETCH_FAILED (retry after a lost connection, 5xx or
-    a short answer; not after 4xx), DIGEST_MISMATCH, TOO_LARGE (both drop the part), DISK_FULL (keeps it).
+    `timeout` is seconds without a byte. Raises FetchError: FETCH_FAILED (retry after a lost connection, 5xx
+    or a short answer; not after 4xx), DIGEST_MISMATCH, TOO_LARGE (both drop the part), DISK_FULL (keeps
+    it).
     """
     part = path.with_name(path.name + ".part")
     with _disk_errors(path):

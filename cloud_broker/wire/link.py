@@ -67,8 +67,9 @@ class Link(Protocol):
         """Send, or queue while offline. `on_delivered` (QoS 1 and 2) runs once the broker acknowledged it."""
 
     def subscribe(self, filter: str, handler: Handler) -> Callback:
-        """At QoS 1, now and after every reconnect; several handlers may share a filter. Different filters of one link
-        must not overlap. The returned function takes the handler off again."""
+        """At QoS 1, now and after every reconnect; several handlers may share a filter. Different filters
+        of one link must not overlap. The returned function takes the handler off again.
+        """
 
     def on_connect(self, callback: Callback) -> None:
         """Add a callback for every (re)connect; the subscriptions are on their way before it runs."""
@@ -343,7 +344,7 @@ def parse_url(url: str) -> tuple[str, int, str, str]:
     return parts.hostname, port or 1883, unquote(parts.username or ""), unquote(parts.password or "")
 
 
-# --- the fake ------------------------------------------------------------------------------------------
+# --- the fake --------------------------------------------------------------------------------------------
 
 
 class MemoryHub:

@@ -1,8 +1,9 @@
 """Every message of the system: frozen, with a schema number, encoded as canonical JSON.
 
-`encode(message)` and `decode(payload, Kind)` are the only doors. Canonical means sorted keys, no spaces, UTF-8: equal messages
-are equal bytes, so they can be hashed and signed. Unknown keys of the same schema are ignored (a newer peer may say
-more); another schema number is refused. Refusals between machines are stable `Reason` codes, never text to search.
+`encode(message)` and `decode(payload, Kind)` are the only doors. Canonical means sorted keys, no spaces,
+UTF-8: equal messages are equal bytes, so they can be hashed and signed. Unknown keys of the same schema are
+ignored (a newer peer may say more); another schema number is refused. Refusals between machines are stable
+`Reason` codes, never text to search.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def version_key(version: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
-# --- delivery ---------------------------------------------------------------------------------------------------
+# --- delivery --------------------------------------------------------------------------------------------
 
 
 class FileEntry(Record):
@@ -127,7 +128,9 @@ class SignatureEntry(Record):
 
 
 class Signed(Message):
-    """An encoded message and signatures over exactly those bytes. A release is named by the digest of this envelope."""
+    """An encoded message and signatures over exactly those bytes. A release is named by the digest of this
+    envelope.
+    """
 
     KIND: ClassVar[str] = "signed"
     payload: str
@@ -135,7 +138,9 @@ class Signed(Message):
 
 
 class Running(Record):
-    """One task of a board's profile. `release` is the digest of the signed manifest, or "" for a spec dropped by hand."""
+    """One task of a board's profile. `release` is the digest of the signed manifest, or "" for a spec
+    dropped by hand.
+    """
 
     version: Version
     release: Digest | Literal[""] = ""
@@ -154,7 +159,9 @@ class TaskEvidence(Record):
 
 
 class Hello(Message):
-    """On connect, on change and as the heartbeat: who I am, what I run. Without `profile` only its hash is claimed."""
+    """On connect, on change and as the heartbeat: who I am, what I run. Without `profile` only its hash is
+    claimed.
+    """
 
     KIND: ClassVar[str] = "hello"
     board: BoardId
@@ -191,7 +198,9 @@ class Ask(Message):
 
 
 class Notice(Message):
-    """A hint, unsigned and without secrets: there is a release of this task for you; pull and verify it yourself."""
+    """A hint, unsigned and without secrets: there is a release of this task for you; pull and verify it
+    yourself.
+    """
 
     KIND: ClassVar[str] = "notice"
     task: Name
@@ -222,7 +231,9 @@ FINAL = frozenset({ReleaseState.GOOD, ReleaseState.ROLLED_BACK, ReleaseState.REF
 
 
 class Report(Message):
-    """A board's word on one release; kept in its outbox until acknowledged. `seq` orders reports of one board."""
+    """A board's word on one release; kept in its outbox until acknowledged. `seq` orders reports of one
+    board.
+    """
 
     KIND: ClassVar[str] = "report"
     board: BoardId
@@ -236,11 +247,13 @@ class Report(Message):
     detail: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
-# --- federated learning -----------------------------------------------------------------------------------------
+# --- federated learning ----------------------------------------------------------------------------------
 
 
 class RoundOpen(Message):
-    """An invitation to train: fetch `base` (named weights), train by `config`, put the update, then say Update."""
+    """An invitation to train: fetch `base` (named weights), train by `config`, put the update, then say
+    Update.
+    """
 
     KIND: ClassVar[str] = "round_open"
     plan: Name
@@ -253,7 +266,9 @@ class RoundOpen(Message):
 
 
 class Update(Message):
-    """A board's contribution to a round: the digest of its encoded delta, and how many examples stand behind it."""
+    """A board's contribution to a round: the digest of its encoded delta, and how many examples stand
+    behind it.
+    """
 
     KIND: ClassVar[str] = "update"
     board: BoardId
@@ -266,7 +281,7 @@ class Update(Message):
     metrics: Mapping[str, float] = {}
 
 
-# --- the two doors ----------------------------------------------------------------------------------------------
+# --- the two doors ---------------------------------------------------------------------------------------
 
 M = TypeVar("M", bound=Message)
 
@@ -282,7 +297,9 @@ def encode(message: Message) -> bytes:
 
 
 def decode(payload: bytes, kind: type[M]) -> M:
-    """The message in `payload`. Raises WireError: TOO_LARGE, NOT_OURS (not JSON, another kind, wrong fields), BAD_SCHEMA."""
+    """The message in `payload`. Raises WireError: TOO_LARGE, NOT_OURS (not JSON, another kind, wrong
+    fields), BAD_SCHEMA.
+    """
     if len(payload) > MAX_MESSAGE:
         raise WireError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_MESSAGE} allowed")
     try:

@@ -1,4 +1,6 @@
-"""Ed25519 signatures over exact bytes: a release is trusted because of its signature, never because of its channel."""
+"""Ed25519 signatures over exact bytes: a release is trusted because of its signature, never because of its
+channel.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def sign(message: Message, keys: Iterable[Ed25519PrivateKey]) -> Signed:
 
 
 def open_signed(envelope: Signed, kind: type[M], trusted: Trusted) -> M:
-    """The message inside, once one trusted key has signed it. Raises WireError: UNKNOWN_KEY, BAD_SIGNATURE, or of `decode`."""
+    """The message inside, once one trusted key has signed it. Raises WireError: UNKNOWN_KEY, BAD_SIGNATURE,
+    or of `decode`.
+    """
     known = [entry for entry in envelope.signatures if entry.key in trusted]
     if not known:
         keys = ", ".join(entry.key for entry in envelope.signatures) or "nobody"
@@ -54,7 +58,9 @@ def _valid(key: Ed25519PublicKey, entry: SignatureEntry, payload: bytes) -> bool
 
 
 def load_or_create_private(path: Path) -> Ed25519PrivateKey:
-    """The key in `path` (32 raw bytes, mode 0600), made there on first use. Raises ValueError for another content."""
+    """The key in `path` (32 raw bytes, mode 0600), made there on first use. Raises ValueError for another
+    content.
+    """
     try:
         return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
     except FileNotFoundError:
