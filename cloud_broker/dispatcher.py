@@ -363,10 +363,11 @@ class _Turn:
                 database.put_board(name, board.model_dump_json().encode())
         for number, state in self.rollouts.items():
             before = self._of._rollouts.get(number)
+            known = before.members if before else {}
             members = [
                 (name, encode(member))
                 for name, member in state.members.items()
-                if before is None or _lasting(before.members.get(name)) != _lasting(member)
+                if _news(known.get(name), member)
             ]
             head = _head(state)
             if members or before is None or _head(before) != head:
@@ -387,9 +388,9 @@ def _head(state: Rollout) -> bytes:
     return encode(state.model_copy(update={"members": {}}))
 
 
-def _lasting(member: Member | None) -> Member | None:
-    """A member but for when it was seen, which every heartbeat changes."""
-    return member and member.model_copy(update={"seen": 0.0})
+def _news(old: Member | None, new: Member) -> bool:
+    """Is there more to keep than when the board was seen, which every heartbeat changes?"""
+    return old is not new and (old is None or old.model_copy(update={"seen": new.seen}) != new)
 
 
 def _same_board(topic: str, message: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,13 @@ STATUS_OF = {
     Reason.FETCH_FAILED: 409,
 }
 """HTTP status of a refusal; 400 for the others."""
+NEXT = {
+    401: "send the token that lies in the server's state folder",
+    404: "check the name and the address",
+    413: "send less",
+    503: "come back later",
+}
+"""What to do about a status, where there is nothing better to say."""
 
 
 class Live:
@@ -339,7 +347,9 @@ def _refusal(code: int, error: str, reason: str, advice: str) -> Response:
 
 def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _refusal(error.status_code, error.detail, "http", "see README, HTTP interface")
+    return _refusal(
+        error.status_code, error.detail, "http", NEXT.get(error.status_code, "correct the request")
+    )
 
 
 def _on_refused(_: Request, error: Exception) -> Response:
@@ -362,6 +372,11 @@ def _on_policy(_: Request, error: Exception) -> Response:
     return _refusal(422, str(error), "bad_policy", "correct the values named")
 
 
+def _on_database(_: Request, error: Exception) -> Response:
+    text = f"the database refuses: {error}; nothing was changed"
+    return _refusal(507, text, Reason.DISK_FULL, "make room on the server's disk")
+
+
 def _on_gone(_: Request, __: Exception) -> Response:
     """The client left in the middle of its upload; nobody reads this."""
     return Response(status_code=400)
@@ -373,5 +388,6 @@ HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     RegistryError: _on_registry,
     StoreError: _on_store,
     PolicyError: _on_policy,
+    sqlite3.Error: _on_database,
     ClientDisconnect: _on_gone,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -272,6 +273,23 @@ def test_a_release_from_a_folder_to_two_boards(
         ServerError, match="rollout r2 was aborted and its boards sent back already\n  next: nothing"
     ):
         client.rollback("hot")
+
+
+def test_a_database_without_room_changes_nothing(
+    served: Served, spec: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    served.client.publish_release(spec("1.0"), KEY, 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(served.site.database, "put_rollout", full)
+        with pytest.raises(
+            ServerError, match=r"the database refuses: database or disk is full; nothing was changed"
+        ):
+            served.client.start_rollout(task="hot")
+    assert served.client.rollouts() == []
+    assert served.client.start_rollout(task="hot")["id"] == "r1"
 
 
 def test_the_client_explains_itself(served: Served, spec: Callable[[str], Path]) -> None:
