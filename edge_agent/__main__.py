@@ -6,14 +6,16 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from cloud_broker.wire import blobs
 from cloud_broker.wire.link import Link
 from cloud_broker.wire.messages import Reason, RoundOpen
-from edge_agent import config, spec, topology
+from edge_agent import config, spec, topology, uplink
 from edge_agent.agent import Agent, AgentError
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import BoardConfig, ConfigError
@@ -29,12 +31,8 @@ BAD_CONFIG = 78
 """Exit code, EX_CONFIG of sysexits.h."""
 
 
-def main(
-    argv: Sequence[str] | None = None,
-    *,
-    on_round: Callable[[BoardConfig, RoundOpen], None] | None = None,
-) -> int:
-    """Run an agent until SIGTERM or SIGINT; the exit code. `on_round` trains, on a thread of its own."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run an agent until SIGTERM or SIGINT; the exit code."""
     logging.basicConfig(
         stream=sys.stdout,
         level=logging.INFO,
@@ -42,10 +40,17 @@ def main(
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    clock, rng = SystemClock(), Random()
     try:
         board = _configuration(argv)
-        train = (lambda invitation: on_round(board, invitation)) if on_round else None
-        agent = Agent(board, tools, clock=SystemClock(), rng=Random(), on_round=train)
+        agent = Agent(
+            board,
+            tools=partial(tools, board, clock),
+            link=lambda known: uplink.mqtt(board.mqtt, known, rng) if board.mqtt else None,
+            train=partial(train, board, clock),
+            clock=clock,
+            rng=rng,
+        )
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
@@ -58,16 +63,39 @@ def main(
     return 0
 
 
-def tools(board: BoardConfig, task: str, link: Link | None, clock: Clock) -> Tools:
+def tools(board: BoardConfig, clock: Clock, task: str, link: Link | None) -> Tools:
     """What versions of a task are checked, tested and built with on this board."""
+    state = board.state.resolve()
+    open_here = partial(open_model, cache=state / "cache")
 
     def build(parsed: Spec, folder: Path) -> Task:
-        own = board.state.resolve() / "tasks" / task / "data"
+        own = state / "tasks" / task / "data"
         own.mkdir(parents=True, exist_ok=True)
-        context = topology.Context(board.board, board.state.resolve(), own, link, clock, open_model)
+        context = topology.Context(board.board, state, own, link, clock, open_here)
         return topology.build(parsed, folder, context)
 
     return Tools(check, load, test, build)
+
+
+def train(board: BoardConfig, clock: Clock, invitation: RoundOpen, data: str, link: Link) -> None:
+    """Answer an invitation. Raises Refusal."""
+    from fl import client  # a board that never trains never loads it
+
+    state = board.state.resolve()
+    try:
+        client.run(
+            invitation,
+            Path(data.replace("{state}", str(state))),
+            board=board.board,
+            publish=link.publish,
+            token=board.token.get_secret_value(),
+            workdir=state / "rounds" / invitation.plan,
+            now=clock.now(),
+        )
+    except client.ClientError as error:
+        raise Refusal(Reason.NOT_OURS, str(error)) from error
+    except blobs.FetchError as error:
+        raise Refusal(error.reason, error.text) from error
 
 
 def check(path: Path, name: str) -> Spec:
@@ -99,11 +127,12 @@ def test(parsed: Spec, folder: Path) -> None:
         raise Refusal(Reason.TEST_FAILED, "\n".join(lines))
 
 
-def open_model(path: Path, backend: str) -> Program:
-    """The engine is loaded with the first model, so a board without models starts lean."""
+def open_model(path: Path, backend: str, cache: Path | None = None) -> Program:
+    """A model ready to run; `cache` keeps what a search for the fastest backend measured. The engine is
+    loaded with the first model, so a board without models starts lean."""
     import runtime
 
-    return runtime.load(path, backend=backend)
+    return runtime.load(path, backend=backend, cache_dir=cache)
 
 
 def open_model_bytes(data: bytes) -> Any:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import watchfiles
 
+from cloud_broker.wire.messages import Reason
 from edge_agent.releases import Refusal
 from edge_agent.slots import Dropped, Slot, content_id, entries_of
 from edge_agent.spec.model import FileSource, Spec
@@ -40,12 +41,11 @@ RESCAN_MS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A spec that passes every check, with the bytes of all its files; `slot.id` names that content."""
+    """A spec that passes every check; `slot` lists its files, and `slot.id` names their content."""
 
     file: str
     task: str
     slot: Slot
-    files: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,16 @@ def read(root: Path, file: str, check: Callable[[Path, str], Spec]) -> Bundle | 
         files=entries,
         origin="drop",
     )
-    return Bundle(file, spec.task.name, slot, files)
+    return Bundle(file, spec.task.name, slot)
+
+
+def contents(root: Path, bundle: Bundle) -> dict[str, bytes]:
+    """The bytes of a bundle's files as they are now. Raises Refusal when one cannot be read."""
+    folder = (root / bundle.file).parent
+    try:
+        return {entry.path: (folder / entry.path).read_bytes() for entry in bundle.slot.files}
+    except OSError as error:
+        raise Refusal(Reason.BAD_SPEC, str(error)) from error
 
 
 def named(spec: Spec) -> Iterator[str]:
@@ -209,6 +218,15 @@ def look(root: Path) -> Look:
     return seen
 
 
+def part_of(seen: Look, item: Bundle | Bad) -> Look:
+    """What a spec file's meaning depends on: its own files, or while it is bad anything at all."""
+    if isinstance(item, Bad):
+        return seen
+    folder = Path(item.file).parent
+    paths = [str(folder / entry.path) for entry in item.slot.files]
+    return {path: seen[path] for path in paths if path in seen}
+
+
 def _matters(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
     return path.suffix != STATUS and not any(part.startswith(".") for part in parts)
@@ -227,13 +245,16 @@ def being_written(path: Path) -> bool:
 
 
 class Watcher:
-    """Calls `changed(look)` on its own thread, first at once, then whenever the folder has changed and
-    stands still.
-    """
+    """Calls `looked` on its own thread with what lies in the folder: first at once, then whenever it has
+    changed and stands still. A folder that is not there says nothing."""
 
-    def __init__(self, root: Path, changed: Callable[[Look], None]) -> None:
+    def __init__(
+        self, root: Path, check: Callable[[Path, str], Spec], looked: Callable[[Found], None]
+    ) -> None:
         self._root = root
-        self._changed = changed
+        self._check = check
+        self._looked = looked
+        self._read: dict[str, tuple[Look, Bundle | Bad]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drop-folder", daemon=True)
 
@@ -248,13 +269,31 @@ class Watcher:
         last: Look | None = None
         for _ in self._notifications():
             now = self._settled(last or {})
-            if now != last and not self._stop.is_set():
+            if now != last and self._root.is_dir() and not self._stop.is_set():
                 last = now
-                self._changed(now)
+                self._looked({file: self._item(file, now) for file in specs_in(self._root)})
+
+    def _item(self, file: str, seen: Look) -> Bundle | Bad:
+        """What the file is, read again only when something it depends on changed."""
+        known = self._read.get(file)
+        if known is None or known[0] != part_of(seen, known[1]):
+            item = read(self._root, file, self._check)
+            known = self._read[file] = part_of(seen, item), item
+        return known[1]
 
     def _notifications(self) -> Iterator[None]:
-        """One at once, then one per change; ends with `stop`."""
+        """One at once, then one per change; ends with `stop`. Where the system gives none (a folder that is
+        not there, too many watches), the folder is looked at all the same."""
         yield
+        while not self._stop.is_set():
+            try:
+                yield from self._changes()
+            except (OSError, RuntimeError) as error:
+                log.warning("%s cannot be watched: %s; looking now and then", self._root, error)
+                self._stop.wait(RESCAN_MS / 1000)
+                yield
+
+    def _changes(self) -> Iterator[None]:
         watch = watchfiles.watch(
             self._root,
             watch_filter=lambda _, path: _matters(Path(path), self._root),

@@ -39,6 +39,8 @@ class Evidence:
     last_error: str | None = None
     failed: str | None = None
     """Why the loop itself ended, when it did so on its own."""
+    final: bool = False
+    """The spec asked for that end (limits.on_breach): it is not started again."""
 
 
 class Ledger:
@@ -72,8 +74,8 @@ class Ledger:
         with self._lock:
             self._evidence = replace(self._evidence, errors=self._evidence.errors + 1, last_error=text)
 
-    def failed(self, text: str) -> None:
-        self._change(failed=text)
+    def failed(self, text: str, *, final: bool = False) -> None:
+        self._change(failed=text, final=final)
 
     def _change(self, **fields: object) -> None:
         with self._lock:

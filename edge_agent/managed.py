@@ -14,12 +14,13 @@ from typing import Protocol, TypeVar
 
 from cloud_broker.wire.messages import Notice
 from cloud_broker.wire.signing import Trusted
-from edge_agent import health, releases, status, updater
+from edge_agent import drop_folder, health, releases, status, updater
 from edge_agent.clock import Clock
 from edge_agent.drop_folder import Bundle
 from edge_agent.health import Probation
 from edge_agent.releases import Launched, Refusal, Tools
 from edge_agent.slots import Recovery, Slot, Store
+from edge_agent.spec.model import Spec
 from edge_agent.status import Status, TaskPicture, View
 from edge_agent.supervisor import Runner
 from edge_agent.updater import Phase
@@ -61,7 +62,8 @@ class Managed:
         """What is wrong with its dropped file, if something is."""
         self._host = host
         self._tools = host.tools(name)
-        self._deadline = 0.0
+        self._spec: Spec | None = None
+        """Of what runs, or ran last."""
         self._fetching = threading.Lock()
         self._launching: str | None = None
         self._dropping: str | None = None
@@ -81,7 +83,7 @@ class Managed:
     def notice(self, notice: Notice) -> None:
         self._feed(updater.NoticeReceived(notice, self.store.slots))
 
-    def deploy(self, bundle: Bundle) -> None:
+    def deploy(self, bundle: Bundle, folder: Path) -> None:
         """Check a dropped spec as a version of its own, start it beside the old one, and take it."""
         slot, tools = bundle.slot, self._tools
         if self._dropping == slot.id:
@@ -89,7 +91,8 @@ class Managed:
         self._dropping = slot.id
 
         def work() -> Launched:
-            releases.draft(slot, self.name, bundle.files, self.store, tools)
+            files = drop_folder.contents(folder, bundle)
+            releases.draft(slot, self.name, files, self.store, tools)
             releases.seal(slot, self.store)
             return releases.launch(slot, self.store, tools)
 
@@ -133,10 +136,16 @@ class Managed:
                 version=slot.version if slot else "",
                 trial_left=update.since + update.probation - now if on_trial else None,
                 starting=bool(self._launching or self._dropping),
-                deadline=self._deadline,
+                deadline=self._spec.limits.deadline if self._spec else 0.0,
                 problem=self.problem,
             )
         )
+
+    @property
+    def training_data(self) -> str | None:
+        """Where the data lies with which this task trains, as its spec says it; None when it does not."""
+        federated = self._spec.federated if self._spec and self.runner.slot else None
+        return federated.data if federated else None
 
     def picture(self) -> TaskPicture:
         slots, evidence = self.store.slots, self.runner.evidence
@@ -307,5 +316,5 @@ class Managed:
             self._host.dropped(bundle, result if isinstance(result, Refusal) else None)
 
     def _take(self, launched: Launched) -> None:
-        self._deadline = launched.spec.limits.deadline
+        self._spec = launched.spec
         self.runner.hand_over(launched.task, launched.slot, self._host.clock.now())

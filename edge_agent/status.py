@@ -23,6 +23,8 @@ QUIET = 30.0
 """Seconds without an event after which a task is called idle."""
 SILENT = 15.0
 """Seconds beyond the task's deadline without a sign of life from its loop."""
+MAX_CAUSE = 500
+"""Characters of a cause that travel."""
 STALE = 5.0
 """Age in seconds of status.json beyond which the agent is not running."""
 
@@ -121,11 +123,12 @@ def of(view: View) -> Status:
 
 
 def for_wire(status: Status, evidence: Evidence | None) -> TaskEvidence:
+    cause = status.cause[:MAX_CAUSE]
     if evidence is None:
-        return TaskEvidence(state=status.state, cause=status.cause)
+        return TaskEvidence(state=status.state, cause=cause)
     return TaskEvidence(
         state=status.state,
-        cause=status.cause,
+        cause=cause,
         last_event=evidence.last_event,
         last_result=evidence.last_result,
         events=evidence.events,

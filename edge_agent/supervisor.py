@@ -144,7 +144,8 @@ class Runner:
         """Notice a loop that ended; True when the version is to be started again."""
         evidence = self.evidence
         if self.life.phase is Phase.RUNNING and evidence is not None and evidence.failed is not None:
-            self.died(evidence.failed, now)
+            end = Stopped(evidence.failed) if evidence.final else Died(evidence.failed)
+            self.life, _ = step(self.life, end, now)
         self.life, actions = step(self.life, Tick(), now)
         self._stopping = [thread for thread in self._stopping if thread.is_alive()]
         return bool(actions)

@@ -120,7 +120,7 @@ class Task:
                 self._round(self._patience())
             self._drain()
         except Stop as stop:
-            self._ledger.failed(f"stopped by limits.on_breach: {stop}")
+            self._ledger.failed(f"stopped by limits.on_breach: {stop}", final=True)
         except Exception as error:
             log.exception("the loop of task %s ended", self.name)
             self._ledger.failed(f"{type(error).__name__}: {error}")

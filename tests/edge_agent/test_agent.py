@@ -36,16 +36,18 @@ from cloud_broker.wire.messages import (
     encode,
 )
 from edge_agent import __main__ as wiring
+from edge_agent import uplink
 from edge_agent.agent import Agent, AgentError
 from edge_agent.clock import Clock, ManualClock
 from edge_agent.config import BoardConfig
 from edge_agent.evidence import Evidence, StartError
 from edge_agent.profile import Board
-from edge_agent.releases import Tools
+from edge_agent.releases import Refusal, Tools
 from edge_agent.slots import Store
 from edge_agent.spec import Spec
 
 KEY, STRANGER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+Caplog = pytest.LogCaptureFixture
 GUARD = 20.0
 """Seconds after which a test that waits has hung."""
 
@@ -98,7 +100,7 @@ class World:
     clock: ManualClock = field(default_factory=lambda: ManualClock(1000.0))
     built: list[FakeTask] = field(default_factory=list)
     heard: list[Message] = field(default_factory=list)
-    rounds: list[RoundOpen] = field(default_factory=list)
+    rounds: list[tuple[int, str]] = field(default_factory=list)
     agent: Agent | None = None
     issued: int = 0
 
@@ -119,25 +121,29 @@ class World:
         )
         self.config.specs_folder.mkdir()
 
-    def tools(self, config: BoardConfig, task: str, link: Link | None, clock: Clock) -> Tools:
+    def tools(self, task: str, link: Link | None) -> Tools:
         def build(spec: Spec, _folder: Path) -> FakeTask:
-            self.built.append(FakeTask(spec, clock))
+            self.built.append(FakeTask(spec, self.clock))
             return self.built[-1]
 
-        return replace(wiring.tools(config, task, link, clock), build=build)
+        return replace(wiring.tools(self.config, self.clock, task, link), build=build)
 
     def link(self, board: Board) -> Link:
-        message = encode(Presence(board=board.id, session=board.session, online=False))
-        return self.hub.link("board", will=(topics.up(board.id, "state"), message))
+        return self.hub.link("board", will=uplink.will(board))
+
+    def train(self, invitation: RoundOpen, data: str, _link: Link) -> None:
+        self.rounds.append((invitation.round, data))
+        if invitation.round > 1:
+            raise Refusal(Reason.NOT_OURS, "round 2 ended 3 s ago")
 
     def boot(self) -> None:
         self.agent = Agent(
             self.config,
-            self.tools,
+            tools=self.tools,
+            link=self.link,
+            train=self.train,
             clock=self.clock,
             rng=Random(7),
-            link=self.link,
-            on_round=self.rounds.append,
         )
         self.agent.start()
 
@@ -744,12 +750,25 @@ def test_hello_on_connect_on_change_when_asked_and_as_the_heartbeat(world: World
     world.until(lambda: Presence(board="pi-1", session=2, online=True) in world.heard)
 
 
-def test_an_invitation_to_train_is_handed_on(world: World) -> None:
+def test_an_invitation_to_train_goes_to_the_task_of_that_name(world: World, caplog: Caplog) -> None:
+    caplog.set_level("INFO")
     world.boot()
-    invitation = RoundOpen(plan="temp", round=1, base="a" * 64, size=10, blobs=world.base, deadline=2000.0)
-    world.send(invitation, "round")
-    world.until(lambda: world.rounds)
-    assert world.rounds == [invitation]
+
+    def invite(round: int) -> None:
+        world.send(
+            RoundOpen(plan="hot", round=round, base="a" * 64, size=10, blobs=world.base, deadline=2000.0),
+            "round",
+        )
+
+    invite(0)
+    world.until(lambda: "no task of this name trains here" in caplog.text)
+    world.drop("hot.toml", spec_text(more='[federated]\ndata = "{state}/d.npz"\n'))
+    world.until(lambda: world.running)
+    invite(1)
+    world.until(lambda: "round 1 done" in caplog.text)
+    invite(2)
+    world.until(lambda: "round 2 failed (round 2 ended 3 s ago)" in caplog.text)
+    assert world.rounds == [(1, "{state}/d.npz"), (2, "{state}/d.npz")]
 
 
 def test_one_agent_per_state_folder(world: World) -> None:
