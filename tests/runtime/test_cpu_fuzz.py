@@ -90,7 +90,7 @@ def test_rasters(data: st.DataObject) -> None:
             values[1] = Value("y", (need,), dtype)
         values.append(Value("yz"[step], (out,), dtype))
         size = out
-        nodes.append(node(Raster(tuple(regions), 5 if mode == "copy" else None, mode), step, step + 1))
+        nodes.append(node(Raster(tuple(regions), 5 if mode == "copy" else None, mode)  # type: ignore[arg-type], step, step + 1))
     graph = Graph(tuple(values), tuple(nodes), (0,), (2,))
     run_both(graph, [random(values[0].shape, dtype, data.draw(st.integers(0, 9)))])
 
@@ -127,7 +127,7 @@ def test_maps(data: st.DataObject) -> None:
     output, room = data.draw(scattered(sizes))
     program = data.draw(programs(2))
     target = DType.F32 if compute == "f32" else data.draw(st.sampled_from((DType.I8, DType.I32, DType.I64)))
-    atom = Map(sizes, (first[0], second[0]), output, program, compute)
+    atom = Map(sizes, (first[0], second[0]), output, program, compute)  # type: ignore[arg-type]
     values = Value("a", (first[1],), source), Value("b", (second[1],), source), Value("c", (room,), target)
     feed = [random(value.shape, source, seed) for seed, value in enumerate(values[:2])]
     run_both(Graph(values, (node(atom, 0, 1, 2),), (0, 1), (2,)), feed)

@@ -53,7 +53,8 @@ def test_inputs_are_not_written_to_and_may_have_any_layout(program: runtime.Prog
     dense = rng.integers(-128, 128, tensor.shape).astype(np.int8)
     strided = np.asfortranarray(dense)
     strided.setflags(write=False)
-    np.testing.assert_array_equal(*(next(iter(program.run([x]).values())) for x in (dense, strided)))
+    first, second = (next(iter(program.run([x]).values())) for x in (dense, strided))
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference", "tflite"])
