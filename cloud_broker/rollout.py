@@ -115,7 +115,7 @@ class Rollout(Message):
     open: bool = True
     step: int = 0
     settled: float | None = None
-    """Since when every board of the opened steps has come to an end."""
+    """When every board that the opened steps had so far had come to an end."""
     completed: float | None = None
     forgiven: int = 0
     """Failures that a person has seen and gone on from."""
@@ -426,12 +426,10 @@ class _Machine:
             self._notify(board, self.state.release, _backwards(self.state, self.members[board]))
 
     def _held(self) -> bool:
-        """Have the opened steps been at an end, and good enough, for the hold?"""
+        """Were the opened steps at an end, and good enough, for the hold? Later boards do not restart it."""
         count = self._count()
-        busy = sum(count[stage] for stage in BUSY)
-        ended = sum(count[stage] for stage in ENDED)
-        if busy or not ended:
-            self._change(settled=None)
+        at_end = any(count[stage] for stage in ENDED) and not any(count[stage] for stage in BUSY)
+        if self.state.settled is None and not at_end:
             return False
         failed = count[Stage.FAILED] - self.state.forgiven
         if not self.state.policy.advance_if.holds(count[Stage.GOOD], failed):

@@ -177,6 +177,8 @@ class MqttLink(_Callbacks):
         client.on_disconnect = self._on_lost
         client.on_message = self._on_message
         client.on_publish = self._on_acknowledged
+        client.suppress_exceptions = True  # a topic that is not UTF-8, say; its thread must live on
+        client.enable_logger(log)
         self._client = client
 
     def start(self) -> None:
@@ -191,7 +193,8 @@ class MqttLink(_Callbacks):
         self._client.disconnect()
         self._client.loop_stop()
         self._work.put(None)
-        self._worker.join()
+        if self._worker.ident is not None:  # it was started
+            self._worker.join()
 
     @property
     def connected(self) -> bool:

@@ -272,6 +272,13 @@ def test_boards_out_of_reach_wait_and_do_not_block() -> None:
     assert told(scene.do(BoardSeen("away", OLD_RUNS), after=1e5)) == ["away"]
 
 
+def test_a_board_that_joins_during_the_hold_does_not_start_it_anew() -> None:
+    scene = Scene.of(1, steps=["50%", "100%"])
+    scene.good(BOARDS[0])
+    assert told(scene.do(BoardSeen(BOARDS[1], None), after=5.0)) == [BOARDS[1]]
+    assert kinds(scene.do(Tick(), after=5.0)) == ["advanced"]
+
+
 def test_with_no_board_at_all_nothing_advances() -> None:
     scene = Scene.of(0)
     scene.do(Tick(), after=1e6)
