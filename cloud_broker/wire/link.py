@@ -44,7 +44,7 @@ class Link(Protocol):
     """One participant's line to the broker. Safe to call from any thread."""
 
     counters: Counter[str]
-    """dropped (outgoing, queue full), handler_errors, connects."""
+    """dropped (outgoing, queue full), handler_errors, connects, bad_topics (not UTF-8)."""
 
     def start(self) -> None:
         """Begin to connect, and keep trying; a broker that is down is no error."""
@@ -177,8 +177,6 @@ class MqttLink(_Callbacks):
         client.on_disconnect = self._on_lost
         client.on_message = self._on_message
         client.on_publish = self._on_acknowledged
-        client.suppress_exceptions = True  # a topic that is not UTF-8, say; its thread must live on
-        client.enable_logger(log)
         self._client = client
 
     def start(self) -> None:
@@ -265,7 +263,11 @@ class MqttLink(_Callbacks):
             self._work.put(self._disconnected_now)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        topic, payload = message.topic, bytes(message.payload)
+        try:
+            topic, payload = message.topic, bytes(message.payload)
+        except UnicodeDecodeError:
+            self.counters["bad_topics"] += 1
+            return
         self._room.acquire()
         self._work.put(lambda: self._take(topic, payload))
 

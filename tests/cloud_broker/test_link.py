@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from paho.mqtt.client import topic_matches_sub
+from paho.mqtt.client import MQTTMessage, topic_matches_sub
 
 from cloud_broker.wire.link import (
     MAX_QUEUED,
@@ -234,6 +234,12 @@ def test_the_queue_is_bounded_and_drops_are_counted(kind: str) -> None:
         link.publish("t", b"")
     link.publish("t", b"", qos=0)
     assert link.counters["dropped"] == 6
+
+
+def test_a_topic_that_is_not_text_is_counted() -> None:
+    link = MqttLink("mqtt://h", "one", rng=Random(1))
+    link._on_message(link._client, None, MQTTMessage(1, b"\xff"))
+    assert link.counters["bad_topics"] == 1
 
 
 def test_qos_0_is_never_acknowledged() -> None:
