@@ -124,9 +124,10 @@ def run(
 def load_data(path: Path) -> Dataset:
     """`x` [n, f] finite numbers and `y` [n] whole numbers from 0 on, out of an .npz. Raises ClientError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ClientError(f"{path}: one bare array, expected an .npz with x and y")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ClientError(f"{path}: one bare array, expected an .npz with x and y")
+        with loaded as file:
             missing = [name for name in ("x", "y") if name not in file]
             if missing:
                 raise ClientError(f"{path}: no array {missing[0]}; arrays here: {', '.join(file) or 'none'}")
@@ -183,8 +184,8 @@ def _config(invitation: RoundOpen) -> Train:
 
 def _check_fit(base: Weights, data: Dataset) -> None:
     shapes = {name: array.shape for name, array in base.items()}
-    features, classes = shapes.get("w", (0, 0))[0], shapes.get("b", (0,))[0]
-    if shapes != {"b": (classes,), "w": (features, classes)}:
+    features, classes = shape if len(shape := shapes.get("w", ())) == 2 else (0, 0)
+    if not classes or shapes != {"b": (classes,), "w": (features, classes)}:
         raise ClientError(f"the base has tensors {shapes}, expected w [features, classes] and b [classes]")
     if data.x.shape[1] != features:
         raise ClientError(f"the data has {data.x.shape[1]} features, the base expects {features}")

@@ -116,7 +116,9 @@ def _check(tensors: Layout) -> None:
         raise WeightsError(f"{len(tensors)} tensors, expected 1 to {MAX_TENSORS}")
     for name, dtype, shape in tensors:
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            raise WeightsError(f"{name!r:.80} is no tensor's name: expected 1 to {MAX_NAME} printable characters")
+            raise WeightsError(
+                f"{name!r:.80} is no tensor's name: expected 1 to {MAX_NAME} printable characters"
+            )
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise WeightsError(f"{name!r:.80} has dtype {dtype!r:.20}, expected one of {', '.join(DTYPES)}")
         if len(shape) > MAX_RANK or not all(type(size) is int and 0 <= size <= MAX_BYTES for size in shape):

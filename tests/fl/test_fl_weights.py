@@ -16,7 +16,8 @@ from fl import weights
 from fl.weights import WeightsError
 
 ARRAYS = hnp.arrays(
-    st.sampled_from([np.float32, np.float64]), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)
+    st.sampled_from([np.float32, np.float64]),
+    hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3),
 )
 TEXT = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8)
 NAMED = st.dictionaries(TEXT, ARRAYS, min_size=1, max_size=5)

@@ -11,7 +11,9 @@ from fl import linear
 from fl.linear import Dataset
 
 
-def drawn(features: int, classes: int, seed: int) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+def drawn(
+    features: int, classes: int, seed: int
+) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     rng = np.random.default_rng(seed)
     return {"b": rng.normal(size=classes), "w": rng.normal(size=(features, classes))}
 
@@ -58,9 +60,7 @@ def test_sgd_is_the_loop_one_would_write(dataset: Callable[..., Dataset]) -> Non
 
 def test_it_learns_and_keeps_its_dtype(dataset: Callable[..., Dataset]) -> None:
     data = dataset(300)
-    trained = linear.sgd(
-        linear.init(5, 3), data, steps=200, batch=16, lr=0.5, rng=np.random.default_rng(0)
-    )
+    trained = linear.sgd(linear.init(5, 3), data, steps=200, batch=16, lr=0.5, rng=np.random.default_rng(0))
     assert {array.dtype for array in trained.values()} == {np.dtype(np.float32)}
     assert linear.evaluate(trained, data).accuracy > 0.85
     np.testing.assert_array_equal(

@@ -144,7 +144,13 @@ def test_every_refusal_of_an_update_has_a_row_above() -> None:
     [
         (collecting("y", "z"), Fetched(update(), GOOD), 10, Phase.AGGREGATED, None),  # target reached
         (collecting("y", target=2), Fetched(update(), GOOD), 10, Phase.AGGREGATED, None),
-        (collecting("y", "z"), Unusable(update(), Refusal.NOT_WEIGHTS), 10, Phase.AGGREGATED, None),  # all said
+        (
+            collecting("y", "z"),
+            Unusable(update(), Refusal.NOT_WEIGHTS),
+            10,
+            Phase.AGGREGATED,
+            None,
+        ),  # all said
         (collecting("y"), Fetched(update(), GOOD), 10, Phase.COLLECTING, None),
         (collecting("y", "z"), Tick(), END - 1, Phase.COLLECTING, None),
         (collecting("y", "z"), Tick(), END, Phase.AGGREGATED, None),

@@ -72,7 +72,11 @@ def test_how_many(rules: str, there: int, wanted: int, invited: int) -> None:
     [
         ("schema = 1", "schema = 2", "p.toml: schema: "),
         ("schema = 1\n", "", "p.toml: schema: this key is missing"),
-        ("rounds = 2", "round = 2", "p.toml: plan.round: unknown key; did you mean `rounds`? keys here: name"),
+        (
+            "rounds = 2",
+            "round = 2",
+            "p.toml: plan.round: unknown key; did you mean `rounds`? keys here: name",
+        ),
         ("rounds = 2", "", "p.toml: plan.rounds: this key is missing"),
         ("rounds = 2", "rounds = 0", "p.toml: plan.rounds: "),
         ("rounds = 2", 'rounds = "2"', "p.toml: plan.rounds: "),

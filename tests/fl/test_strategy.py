@@ -36,7 +36,8 @@ def test_who_answers_first_cannot_change_the_bits() -> None:
         for index in range(5)
     ]
     results = {
-        weights.encode(FedAvg(len).aggregate(base, order)) for order in permutations(updates)  # type: ignore[arg-type]
+        weights.encode(FedAvg(len).aggregate(base, order))
+        for order in permutations(updates)  # type: ignore[arg-type]
     }
     assert len(results) == 1
 
