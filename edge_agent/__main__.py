@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # see drop_folder.being_written
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()

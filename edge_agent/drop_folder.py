@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -233,8 +234,13 @@ def _matters(path: Path, root: Path) -> bool:
 
 
 def being_written(path: Path) -> bool:
-    """Whether some process has the file open for writing: the kernel refuses a read lease then. False where
-    it cannot say (not our file, or a file system without leases)."""
+    """Whether some process has the file open for writing: the kernel refuses a read lease then.
+
+    False where nobody can say: not our file, a file system without leases, or a process that does not ignore
+    SIGIO, which announces a writer who comes while the lease is held and would end the process.
+    """
+    if signal.getsignal(signal.SIGIO) is not signal.SIG_IGN:
+        return False
     try:
         with path.open("rb") as file:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -268,10 +274,13 @@ class Watcher:
     def _run(self) -> None:
         last: Look | None = None
         for _ in self._notifications():
-            now = self._settled(last or {})
-            if now != last and self._root.is_dir() and not self._stop.is_set():
-                last = now
-                self._looked({file: self._item(file, now) for file in specs_in(self._root)})
+            try:
+                now = self._settled(last or {})
+                if now != last and self._root.is_dir() and not self._stop.is_set():
+                    last = now
+                    self._looked({file: self._item(file, now) for file in specs_in(self._root)})
+            except Exception:
+                log.exception("%s could not be read; looking again after the next change", self._root)
 
     def _item(self, file: str, seen: Look) -> Bundle | Bad:
         """What the file is, read again only when something it depends on changed."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +43,7 @@ from edge_agent.agent import Agent, AgentError
 from edge_agent.clock import Clock, ManualClock
 from edge_agent.config import BoardConfig
 from edge_agent.evidence import Evidence, StartError
+from edge_agent.outbox import Outbox
 from edge_agent.profile import Board
 from edge_agent.releases import Refusal, Tools
 from edge_agent.slots import Store
@@ -272,6 +275,14 @@ class World:
         self.clock.advance(3.5)
         self.until(lambda: self.states[-1:] == ["good"])
         return release
+
+
+@pytest.fixture(autouse=True)
+def leases() -> Iterator[None]:
+    """As in the agent's process: see drop_folder.being_written."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGIO, before)
 
 
 @pytest.fixture
@@ -695,6 +706,21 @@ def test_a_broker_that_goes_away_in_the_middle(world: World) -> None:
     assert [m for m in world.heard[before:] if not isinstance(m, Presence)] == []
     world.hub.restore("board")
     world.until(lambda: world.states[-1] == "good")
+
+
+def test_reports_wait_in_memory_while_the_disk_takes_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_box: Outbox, _make: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    world.boot()
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "put", full)
+        world.announce("1.0.0")
+        world.until(lambda: world.running == ["1.0.0"])
+        assert world.states == []
+    world.until(lambda: world.states == ["fetching", "trial"])
 
 
 def test_reports_survive_a_crash_while_offline(world: World) -> None:

@@ -98,6 +98,15 @@ def test_a_loop_that_ended_is_asked_for_again_and_keeps_its_record() -> None:
     assert runner.before is None
 
 
+def test_an_end_that_the_spec_asked_for_is_final() -> None:
+    runner, task = Runner(), FakeTask()
+    runner.hand_over(task, slot("1.0"), NOW)
+    task.now = replace(task.now, failed="stopped by limits.on_breach: 2 s", final=True)
+    assert not runner.poll(NOW + 1)
+    assert not runner.poll(NOW + 1000)
+    assert (runner.life.phase, runner.life.cause) == (Phase.STOPPED, "stopped by limits.on_breach: 2 s")
+
+
 def test_a_stopped_task_is_gone_and_a_bad_ending_harms_nobody() -> None:
     class Stubborn(FakeTask):
         def stop(self, timeout: float) -> None:
