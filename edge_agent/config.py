@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import tomli
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from cloud_broker.wire import signing
 from cloud_broker.wire.link import parse_url
@@ -83,8 +84,7 @@ def load(text: str, name: str, overrides: Mapping[str, Any] | None = None) -> Bo
         return BoardConfig.model_validate({**fields, **(overrides or {})})
     except ValidationError as error:
         lines = [
-            f"{name}: {'.'.join(map(str, problem['loc']))}: {_wording(problem['type'], problem['msg'])}"
-            for problem in error.errors()
+            f"{name}: {'.'.join(map(str, problem['loc']))}: {_wording(problem)}" for problem in error.errors()
         ]
         raise ConfigError("\n".join(lines)) from None
 
@@ -98,7 +98,8 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> BoardConfig:
     return load(text, str(path), overrides)
 
 
-def _wording(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
+def _wording(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
         return f"unknown key; keys here: {', '.join(BoardConfig.model_fields)}"
-    return message.removeprefix("Value error, ")
+    hint = problem.get("ctx", {}).get("hint", "")
+    return problem["msg"].removeprefix("Value error, ") + (f"; {hint}" if hint else "")

@@ -42,7 +42,7 @@ BAD = [
     ('board = "Pi 1"', "b.toml: board: String should match pattern"),
     ('mqtt = "http://h"', "b.toml: mqtt: 'http://h' is not a broker's address; expected mqtt://"),
     ('trusted = ["abc"]', "b.toml: trusted.0: 'abc' is not a public key: expected base64 of 32 bytes"),
-    ("heartbeat = 5", "b.toml: heartbeat: 5 has no unit: write a duration as a string such as '10s'"),
+    ("heartbeat = 5", 'b.toml: heartbeat: 5 has no unit, expected a duration; did you mean "5s"?'),
     ('spec = "x"', "b.toml: spec: unknown key; keys here: board, mqtt, trusted, labels, state, specs"),
     ("board = ", "b.toml: Invalid value (at end of document)"),
 ]
