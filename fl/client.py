@@ -1,15 +1,19 @@
 """A board's side of a round: invited, it trains on its own data and sends back what changed in the weights.
 
 `train` is the mathematics, `contribute` one whole answer from bytes to bytes, `run` the shell that fetches
-and puts blobs. The same invitation and data give the same bytes, so a board that was killed half-way just
-answers again.
+and puts blobs, `Trainer` what an agent calls. The same invitation and data give the same bytes, so a board that
+was killed half-way just answers again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
+import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -18,13 +22,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloud_broker.wire import blobs, digest, topics
+from cloud_broker.wire.blobs import FetchError
 from cloud_broker.wire.messages import RoundOpen, Update, encode
 from fl import linear, weights
 from fl.linear import Dataset
 from fl.weights import Array, Weights, WeightsError
 
+log = logging.getLogger(__name__)
+
 METRICS = ("loss", "accuracy", "loss_after", "accuracy_after")
 """On the board's own data: of the base it was given, and after training."""
+RETRY = 1.0
+"""Seconds between two tries."""
 FETCH_TIMEOUT = 30.0
 """Seconds without a byte."""
 MAX_LABEL = 65_535
@@ -110,7 +119,7 @@ def run(
 
     Blocks, so it is not for a link's thread. A base that was fetched in part is resumed after a kill; bases
     of other rounds are removed from `workdir`. Raises ClientError (too late, or data and model do not fit)
-    and blobs.FetchError.
+    and FetchError.
     """
     if now >= invitation.deadline:
         raise ClientError(f"{_name(invitation)} ended {now - invitation.deadline:.0f} s ago")
@@ -119,6 +128,45 @@ def run(
     blobs.put(invitation.blobs, delta, token)
     publish(topics.up(board, "update"), encode(update))
     return update
+
+
+class Trainer:
+    """What an agent calls with each invitation, on whatever thread: one at a time, failures logged and, where
+    that makes sense, tried again while the round lasts."""
+
+    def __init__(
+        self,
+        data_path: Path,
+        *,
+        board: str,
+        publish: Callable[[str, bytes], None],
+        token: str,
+        workdir: Path,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._run = partial(
+            run, data_path=data_path, board=board, publish=publish, token=token, workdir=workdir
+        )
+        self._now = now
+        self._sleep = sleep
+        self._lock = threading.Lock()
+
+    def __call__(self, invitation: RoundOpen) -> None:
+        with self._lock:
+            while not self._settled(invitation):
+                self._sleep(RETRY)
+
+    def _settled(self, invitation: RoundOpen) -> bool:
+        """Answered, or not to be answered."""
+        try:
+            self._run(invitation, now=self._now())
+        except FetchError as error:
+            log.warning("%s: %s", _name(invitation), error)
+            return not error.retry
+        except ClientError as error:
+            log.warning("not training: %s", error)
+        return True
 
 
 def load_data(path: Path) -> Dataset:

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from cloud_broker.wire.link import MqttLink
-from fl import round_spec, simulation
+from fl import round_spec, simulation, weights
 from fl.client import load_data
 from fl.clock import SystemClock
 from fl.coordinator import Coordinator, Row
@@ -46,7 +46,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """A plan's rounds with the boards behind a broker; stopped and started again it goes on where it was.
 
-    `state` keeps `<plan>.rounds`. Raises PlanError, CoordinatorError, FetchError, and ValueError for a bad
+    `server` is the blob server's address as boards reach it. `state` keeps `<plan>.rounds`, from which to go
+    on, and in the end `<plan>.weights`. Raises PlanError, CoordinatorError, FetchError, and ValueError for a bad
     address.
     """
     plan = read(plan_path)
@@ -63,9 +64,11 @@ def run(
     )
     link.start()
     try:
-        return [as_row(row) for row in coordinator.run().history]
+        ended = coordinator.run()
     finally:
         link.stop()
+    FileCheckpoint(state / f"{name}.weights").save(weights.encode(coordinator.base))
+    return [as_row(row) for row in ended.history]
 
 
 def read(path: Path) -> Plan:

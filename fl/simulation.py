@@ -45,7 +45,7 @@ class Board:
         self._link = link
         self._blobs = blobs
         self._data = data
-        link.subscribe(topics.all_down(name), self._invited)
+        link.subscribe(topics.down(name, "round"), self._invited)
         presence = encode(Presence(board=name, session=1, online=True))
         link.on_connect(lambda: link.publish(topics.up(name, "state"), presence, retain=True))
 

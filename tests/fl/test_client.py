@@ -1,7 +1,8 @@
-"""The board's side: data that is no data, invitations that do not fit, and answers that are the same each time."""
+"""The board's side: data that is no data, invitations that do not fit, the same answer each time."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from cloud_broker.wire import digest
-from cloud_broker.wire.messages import RoundOpen
-from fl import linear, weights
+from cloud_broker.wire.blobs import FetchError
+from cloud_broker.wire.messages import Reason, RoundOpen
+from fl import client, linear, weights
 from fl.client import ClientError, contribute, generator, load_data, run, train
 from fl.linear import Dataset
 
@@ -128,7 +130,7 @@ def test_data_that_is_no_data(arrays: dict[str, Any], said: str, tmp_path: Path)
 def test_a_file_that_is_no_npz(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "data.npz").write_bytes(content)
-    with pytest.raises(ClientError, match="not a readable .npz"):
+    with pytest.raises(ClientError, match=r"not a readable \.npz"):
         load_data(tmp_path / "data.npz")
 
 
@@ -144,14 +146,52 @@ def test_data_of_other_number_types(tmp_path: Path) -> None:
     assert (data.x.dtype, data.y.dtype, data.x[3, 1]) == (np.float32, np.int64, 7.0)
 
 
+class Gone:
+    """A blob server that answers `run` with these failures, then no more."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls: list[float] = []
+
+    def __call__(self, _invitation: RoundOpen, *, now: float, **_: object) -> None:
+        self.calls.append(now)
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+LOST, REFUSED = (FetchError(Reason.FETCH_FAILED, "lost", retry=retry) for retry in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("failures", "calls"),
+    [((), 1), ((LOST, LOST), 3), ((REFUSED,), 1), ((LOST, ClientError("too late")), 2)],
+)
+def test_a_trainer_tries_again_where_that_makes_sense(
+    failures: tuple[Exception, ...], calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, times = Gone(*failures), itertools.count(50.0)
+    monkeypatch.setattr(client, "run", gone)
+    trainer = client.Trainer(
+        Path("data.npz"),
+        board="pi-1",
+        publish=lambda *_: None,
+        token="",
+        workdir=Path("work"),
+        now=lambda: next(times),
+        sleep=lambda _: None,
+    )
+    trainer(invitation())
+    assert gone.calls == [50.0 + call for call in range(calls)]
+
+
 def test_nobody_trains_for_a_round_that_is_over(tmp_path: Path) -> None:
-    published: list[str] = []
+    published: list[object] = []
     with pytest.raises(ClientError, match=r"round 2 of p ended 7 s ago"):
         run(
             invitation(),
             tmp_path / "data.npz",
             board="pi-1",
-            publish=lambda topic, payload: published.append(topic),
+            publish=lambda *message: published.append(message),
             token="",
             workdir=tmp_path,
             now=107.0,

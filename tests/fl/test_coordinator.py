@@ -70,7 +70,7 @@ class World:
 
         link.subscribe(
             topics.all_down(name),
-            lambda topic, payload: answer(decode(payload, RoundOpen), self.blobs, send),
+            lambda _, payload: answer(decode(payload, RoundOpen), self.blobs, send),
         )
         link.start()
         online = Presence(board=name, session=1, online=True)
@@ -169,6 +169,10 @@ def answering(make: Callable[[RoundOpen, MemoryBlobs], Update]) -> Answer:
     return lambda invitation, blobs, send: send(make(invitation, blobs))
 
 
+def silence(_invitation: RoundOpen, _blobs: MemoryBlobs, _send: Callable[[Update], None]) -> None:
+    """No answer at all."""
+
+
 ZEROS = {"b": np.zeros(3, np.float32), "w": np.zeros((5, 3), np.float32)}
 NAN = {**ZEROS, "b": np.float32([np.nan, 0, 0])}
 OTHER = {"b": np.zeros(3, np.float32)}
@@ -189,7 +193,7 @@ HUGE = {**ZEROS, "b": np.full(3, 3e38, np.float32)}
         (answering(lambda i, b: offer(b, i, "liar", b"", round=9)), "other_round"),
         (answering(lambda i, b: offer(b, i, "liar", b"", plan="q")), "other_plan"),
         (answering(lambda i, b: offer(b, i, "liar", b"", num_examples=10**30)), "too_many_examples"),
-        (lambda invitation, blobs, send: None, None),
+        (silence, None),
     ],
 )
 def test_a_liar_changes_nothing(
@@ -236,7 +240,7 @@ def test_without_boards_every_round_fails_and_the_base_stays(plan: Plan) -> None
 
 def test_without_a_quorum_a_round_fails_at_its_deadline(plan: Plan, boards: dict[str, Dataset]) -> None:
     world = World(dict(list(boards.items())[:3]))
-    world.liar("silent", lambda invitation, blobs, send: None)
+    world.liar("silent", silence)
     ended = world.coordinator(plan, MemoryCheckpoint()).run()
     assert [(row.cause, row.updates) for row in ended.history] == [("no_quorum", 3)] * 3
 
@@ -257,10 +261,10 @@ def test_a_board_that_left_is_not_invited(plan: Plan, boards: dict[str, Dataset]
 
 def test_what_is_no_message_is_counted(plan: Plan, boards: dict[str, Dataset]) -> None:
     world = World(boards)
-    world.liar("noisy", lambda invitation, blobs, send: None)
+    world.liar("noisy", silence)
     coordinator = world.coordinator(with_rules(plan, rounds=1), MemoryCheckpoint())
     link = world.hub.link("noise")
-    link.subscribe("wl/v1/d/noisy/dn/round", lambda t, p: link.publish("wl/v1/d/noisy/up/update", b"{}"))
+    link.subscribe("wl/v1/d/noisy/dn/round", lambda *_: link.publish("wl/v1/d/noisy/up/update", b"{}"))
     link.start()
     assert coordinator.run().history[0].updates == 4
     assert coordinator.counters == {"not_ours": 1}

@@ -1,4 +1,4 @@
-"""Weights and their bytes: what goes in comes out, equal weights are equal bytes, everything else is refused."""
+"""Weights and their bytes: what goes in comes out, equal weights are equal bytes, the rest is refused."""
 
 from __future__ import annotations
 

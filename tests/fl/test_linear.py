@@ -1,4 +1,4 @@
-"""Softmax regression: the gradient against finite differences, SGD against plain loops, and that it learns."""
+"""Softmax regression: its gradient against finite differences, SGD against a plain loop, that it learns."""
 
 from __future__ import annotations
 

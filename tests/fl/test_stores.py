@@ -1,4 +1,4 @@
-"""Checkpoints on disk survive a cut at any operation; a blob store is asked again as long as that makes sense."""
+"""Checkpoints survive a cut at any operation; a blob store is asked again as long as that makes sense."""
 
 from __future__ import annotations
 

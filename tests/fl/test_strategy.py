@@ -63,7 +63,7 @@ def test_past_its_range_a_number_is_infinite_and_nobody_is_warned() -> None:
 @pytest.mark.parametrize(("there", "size"), [(0, 0), (1, 1), (7, 3), (20, 20)])
 def test_cohort(there: int, size: int) -> None:
     names = [f"pi-{index}" for index in range(there)]
-    strategy = FedAvg(lambda n: size)
+    strategy = FedAvg(lambda _: size)
     chosen = strategy.configure(1, names, np.random.default_rng(5))
     assert len(chosen) == len(set(chosen)) == size and set(chosen) <= set(names)
     assert chosen == strategy.configure(1, reversed(names), np.random.default_rng(5))  # type: ignore[arg-type]
