@@ -24,6 +24,7 @@ schema = 1
 name = "ring"
 version = "1.2"
 needs = { agent = "0.1", arch = ["aarch64"] }
+resources = ["data/extra.txt"]
 [sources.log]
 type = "file"
 path = "data/night.jsonl"
@@ -40,7 +41,15 @@ replay = "data/night.jsonl"
 [[test]]
 replay = "data/day.jsonl"
 """
-FILES = ["alarm.py", "coco.txt", "data/day.jsonl", "data/night.jsonl", "person.tflite", "ring.toml"]
+FILES = [
+    "alarm.py",
+    "coco.txt",
+    "data/day.jsonl",
+    "data/extra.txt",
+    "data/night.jsonl",
+    "person.tflite",
+    "ring.toml",
+]
 
 
 @pytest.fixture
