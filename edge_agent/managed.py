@@ -252,9 +252,8 @@ class Managed:
         if update.phase is not Phase.TRIAL or runner.slot != update.slot or evidence is None:
             return
         life = runner.life
-        trial = Probation(
-            update.since, update.probation, now, evidence, runner.before, life.deaths, life.cause
-        )
+        began = max(update.since, life.since)  # after a restart of the agent, starting may take a while
+        trial = Probation(began, update.probation, now, evidence, runner.before, life.deaths, life.cause)
         verdict = health.judge(trial)
         if verdict and update.notice:
             self._feed(updater.HealthVerdict(update.notice.release, verdict.reason, verdict.detail))
