@@ -1,8 +1,8 @@
 """A board's side of a round: invited, it trains on its own data and sends back what changed in the weights.
 
 `train` is the mathematics, `contribute` one whole answer from bytes to bytes, `run` the shell that fetches
-and puts blobs, `Trainer` what an agent calls. The same invitation and data give the same bytes, so a board that
-was killed half-way just answers again.
+and puts blobs, `Trainer` what an agent calls. The same invitation and data give the same bytes, so a board
+that was killed half-way just answers again.
 """
 
 from __future__ import annotations

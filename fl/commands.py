@@ -47,8 +47,8 @@ def run(
     """A plan's rounds with the boards behind a broker; stopped and started again it goes on where it was.
 
     `server` is the blob server's address as boards reach it. `state` keeps `<plan>.rounds`, from which to go
-    on, and in the end `<plan>.weights`. Raises PlanError, CoordinatorError, FetchError, and ValueError for a bad
-    address.
+    on, and in the end `<plan>.weights`. Raises PlanError, CoordinatorError, FetchError, and ValueError for a
+    bad address.
     """
     plan = read(plan_path)
     name = plan.plan.name

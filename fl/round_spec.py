@@ -117,7 +117,7 @@ def load(text: str, name: str) -> Plan:
     """The plan in `text`; `name` is what errors call the file. Raises PlanError with every problem."""
     try:
         document = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers too long and tables too deep
         raise PlanError(f"{name}: not TOML: {error}") from None
     try:
         return Plan.model_validate(document)

@@ -95,6 +95,8 @@ def test_how_many(rules: str, there: int, wanted: int, invited: int) -> None:
         ("[data]", "[trian]\n[data]", "p.toml: trian: unknown key; did you mean `train`?"),
         ("classes = 3", "classes = 1", "p.toml: data.classes: "),
         ("[data]", "[data", "p.toml: not TOML: "),
+        ("rounds = 2", "rounds = " + "2" * 5000, "p.toml: not TOML: "),
+        ("rounds = 2", "rounds = " + "[" * 5000, "p.toml: not TOML: "),
     ],
 )
 def test_what_is_wrong(old: str, new: str, said: str) -> None:
