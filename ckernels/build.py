@@ -71,14 +71,25 @@ def build(sanitize: bool = False, force: bool = False) -> Path:
     return target
 
 
-def sources() -> list[Path]:
-    """The C files that this machine can compile."""
-    machine = platform.machine()
+def sources(machine: str = "") -> list[Path]:
+    """The C files of a machine (as `uname -m` names it; default: this one)."""
+    machine = machine or platform.machine()
     return [f for f in sorted(PACKAGE.glob("*.c")) if machine in ISA_FLAGS.get(_suffix(f), {machine: ()})]
 
 
-def isa_flags(source: Path) -> tuple[str, ...]:
-    return ISA_FLAGS.get(_suffix(source), {}).get(platform.machine(), ())
+def isa_flags(source: Path, machine: str = "") -> tuple[str, ...]:
+    return ISA_FLAGS.get(_suffix(source), {}).get(machine or platform.machine(), ())
+
+
+def executable(target: Path, main: Path, machine: str, command: Sequence[str]) -> None:
+    """Writes a static program of `main` and the kernels of `machine`, by the (cross) compiler `command`."""
+    flags = (*STANDARD, *OPTIMISED, *WARNINGS, f"-I{PACKAGE}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    objects = [
+        _compile(command, (*flags, *isa_flags(source, machine)), source, target.parent)
+        for source in (*sources(machine), main)
+    ]
+    _call([*command, "-static", "-o", str(target), *map(str, objects), "-lm"])
 
 
 def source_digest(flags: Sequence[str] = ()) -> str:

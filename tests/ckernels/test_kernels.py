@@ -38,7 +38,7 @@ from runtime.errors import RunError
 from runtime.graph import Array, DType, Graph, Node, Value
 from runtime.strides import dense
 
-SANITIZED = "WALLE_CKERNELS" in os.environ
+SANITIZED = "ASAN_OPTIONS" in os.environ
 GUARD, SKEW, PATTERN = 0 if SANITIZED else 64, 8, 0xA5
 Case = tuple[Any, list[Array], list[tuple[tuple[int, ...], DType]], set[int]]
 """Atom, inputs, (shape, type) of outputs, and which inputs are constants."""
