@@ -48,6 +48,9 @@ test-c: install ## the C kernels under AddressSanitizer and UndefinedBehaviorSan
 	$(RUN) -m ckernels.build --sanitize
 	$(RUN) -m ckernels.sanitized
 
+arm-test: build ## the C kernels as ARM code under an emulator: Cortex-A53, A72, A76
+	$(RUN) -m pytest -m arm $(ARGS)
+
 bench: build ## latency of the shared models against the TFLite interpreter, interleaved, as ratios
 	$(VENV)/bin/walle bench
 
