@@ -105,6 +105,7 @@ typedef struct {
     const int32_t *multiplier; /* the integer epilogue: Q31 multipliers, not negative, and powers of two; */
     const int32_t *shift;      /* n of each, rounded up to a multiple of nr */
     int32_t c_zero, c_low, c_high;
+    int32_t c_ties_away;         /* 1: halves are rounded away from zero, 0: up */
 } ck_gemm;
 
 /* Depthwise convolution, a fused GEMM of one column per channel: for row m and channel c
@@ -122,6 +123,7 @@ typedef struct {
     const int32_t *multiplier; /* one per channel */
     const int32_t *shift;
     int32_t out_zero, out_low, out_high;
+    int32_t out_ties_away;
 } ck_depthwise;
 
 /* One instruction of a MAP program: CK_MAP_LOAD input, CK_MAP_CONST value, or a row of ck_primitives(). */

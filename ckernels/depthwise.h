@@ -61,7 +61,8 @@ ck_status REAL_NAME(const void *params, char *const *bases) {
 static inline __attribute__((always_inline)) void store(const ck_depthwise *p, const int32_t *sums,
                                                         uint8_t *out, int64_t c, const int n) {
     int32_t values[BLOCK * VL];
-    ck_epilogue(sums, p->multiplier + c, p->shift + c, p->out_zero, p->out_low, p->out_high, values, n);
+    ck_epilogue(sums, p->multiplier + c, p->shift + c, p->out_ties_away, p->out_zero, p->out_low, p->out_high,
+                values, n);
     for (int j = 0; j < n; j++) out[c + j] = (uint8_t)values[j];
 }
 

@@ -20,7 +20,7 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
         return;
     }
     int32_t out[NR];
-    ck_epilogue(acc, p->multiplier + n0, p->shift + n0, p->c_zero, p->c_low, p->c_high, out, NR);
+    ck_epilogue(acc, p->multiplier + n0, p->shift + n0, p->c_ties_away, p->c_zero, p->c_low, p->c_high, out, NR);
     if (n == NR && step == 1)
         for (int j = 0; j < NR; j++) ((uint8_t *)c)[at + j] = (uint8_t)out[j];
     else

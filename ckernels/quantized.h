@@ -1,5 +1,4 @@
-/* quantized.h: fixed-point arithmetic with the rounding of TFLite's reference kernels (gemmlowp
- * fixedpoint.h).
+/* quantized.h: fixed-point arithmetic with the rounding of TFLite's kernels (gemmlowp fixedpoint.h).
  *
  * runtime/quantized.py is the definition. Shifts of negative numbers are arithmetic in every compiler we
  * build with.
@@ -29,18 +28,19 @@ static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift
 
 /* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point,
  * clamp. Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it.
+ * `away`: 1 takes halves away from zero, 0 up.
  */
 static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *restrict sums,
                                                               const int32_t *restrict multiplier,
-                                                              const int32_t *restrict shift, int32_t zero,
-                                                              int32_t low, int32_t high,
+                                                              const int32_t *restrict shift, int32_t away,
+                                                              int32_t zero, int32_t low, int32_t high,
                                                               int32_t *restrict out, const int n) {
     for (int j = 0; j < n; j++) {
         const int32_t left = shift[j] > 0 ? shift[j] : 0, right = shift[j] < 0 ? -shift[j] : 0;
         const int64_t product = (int64_t)(int32_t)((uint32_t)sums[j] << left) * multiplier[j];
         const int32_t scaled = (int32_t)((uint64_t)(product + (1 << 30)) >> 31);
         const int32_t mask = (int32_t)((1u << right) - 1u);
-        int32_t x = (scaled >> right) + ((scaled & mask) > (mask >> 1) + (scaled < 0)) + zero;
+        int32_t x = (scaled >> right) + ((scaled & mask) > (mask >> 1) + ((scaled < 0) & away)) + zero;
         x = x < low ? low : x;
         out[j] = x > high ? high : x;
     }

@@ -14,6 +14,8 @@ from typing import ClassVar, Literal
 from runtime.graph import Shape
 
 MAX_RANK = 6
+Ties = Literal["away", "up"]
+"""Where a rounding right shift takes a number half-way between two: away from zero, or to the greater one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Raster:
 
 @dataclass(frozen=True, slots=True)
 class Requantize:
-    """Integer epilogue of a GEMM: s32 accumulator -> stored integer, as TFLite's reference kernels round.
+    """Integer epilogue of a GEMM: s32 accumulator -> stored integer, as TFLite's kernels round.
 
     out = clamp(zero_point + multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]), low, high),
     where the fixed-point product is saturating-rounding-doubling-high-multiply, then a rounding right shift
@@ -66,6 +68,7 @@ class Requantize:
     zero_point: int
     low: int
     high: int
+    ties: Ties = "away"
 
 
 @dataclass(frozen=True, slots=True)

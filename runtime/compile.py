@@ -18,6 +18,7 @@ from runtime.backends.cpu import CpuBackend
 from runtime.backends.numpy_reference import ReferenceBackend
 from runtime.backends.tflite import TfliteBackend
 from runtime.decompose import decompose
+from runtime.decompose.rule import Kernels
 from runtime.errors import ModelError
 from runtime.graph import Graph, Shape
 from runtime.importers import tflite
@@ -39,13 +40,15 @@ SEARCHED = ("cpu", "tflite")
 class Model:
     """A model file and what each stage makes of it, made once and when first asked for.
 
-    `input_shapes` replaces the shapes that the file declares, by tensor index; `keep_all` makes every
-    intermediate tensor of the file one more output; `name` stands in messages.
+    `input_shapes` replaces the shapes that the file declares, by tensor index; `kernels` says which of
+    TFLite's sets of kernels the integers follow; `keep_all` makes every intermediate tensor of the file one
+    more output; `name` stands in messages.
     """
 
     name: str
     data: bytes
     input_shapes: Mapping[int, Shape] = field(default_factory=dict)
+    kernels: Kernels = "builtin"
     keep_all: bool = False
 
     @cached_property
@@ -64,7 +67,7 @@ class Model:
     @cached_property
     def atoms(self) -> Graph:
         """ATOMIC level, simplified. Raises UnsupportedError where an operator has no rule."""
-        atoms = simplify(decompose(self.graph))
+        atoms = simplify(decompose(self.graph, self.kernels))
         check(atoms, "ATOMIC")
         return atoms
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from runtime.atoms import Gather, Gemm, Map, Raster, Reduce
 from runtime.decompose import decompose
@@ -24,12 +24,22 @@ def explain(graph: Graph) -> str:
     return "\n".join(sections)
 
 
+STEPS: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("infer", infer),
+    ("decompose", lambda graph: decompose(graph, "builtin")),
+    ("fold", fold),
+    ("alias", alias),
+    ("compose", compose),
+    ("prune", prune),
+)
+
+
 def passes(graph: Graph) -> Iterator[tuple[str, Graph]]:
     """(name of the pass, the graph after it), from the imported graph on."""
     yield "import", graph
-    for step in (infer, decompose, fold, alias, compose, prune):
+    for name, step in STEPS:
         graph = step(graph)
-        yield step.__name__, graph
+        yield name, graph
 
 
 def listing(graph: Graph) -> str:

@@ -25,10 +25,11 @@ Details = dict[str, Any]
 class Interpreter:
     """Loads a model; `allocate_tensors` compiles it, `invoke` runs it once.
 
-    `num_threads` is checked and kept: kernels run on the calling thread. `experimental_op_resolver_type` and
-    `experimental_disable_delegate_clustering` are taken and change nothing, for there is one set of kernels
-    and no delegate. `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend`
-    is ours: a row of `runtime.compile.BACKENDS`.
+    `num_threads` is checked and kept: kernels run on the calling thread. `experimental_op_resolver_type`
+    BUILTIN_REF asks for the integers of TFLite's reference kernels, any other for those of its builtin ones.
+    `experimental_disable_delegate_clustering` changes nothing, for there is no delegate.
+    `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend` is ours: a row of
+    `runtime.compile.BACKENDS`.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Interpreter:
         model_content: bytes | None = None,
         experimental_delegates: Sequence[Any] | None = None,
         num_threads: int | None = None,
-        experimental_op_resolver_type: Any = None,  # noqa: ARG002
+        experimental_op_resolver_type: Any = None,
         experimental_preserve_all_tensors: bool = False,
         experimental_disable_delegate_clustering: bool = False,  # noqa: ARG002
         *,
@@ -59,6 +60,8 @@ class Interpreter:
         except EngineError as error:
             raise ValueError(str(error)) from error
         self._inputs, self._outputs = self._graph.inputs, self._graph.outputs
+        if getattr(experimental_op_resolver_type, "name", "") == "BUILTIN_REF":
+            self._model = replace(self._model, kernels="reference")
         if experimental_preserve_all_tensors:
             self._model = replace(self._model, keep_all=True)
         self._backend = BACKENDS[backend]()

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from runtime.atoms import Ties
 from runtime.graph import Array
 
 I32_MIN, I32_MAX = -(2**31), 2**31 - 1
@@ -56,11 +57,11 @@ def doubling_high_multiply(a: Array, b: Array) -> Array:
     return np.minimum((product + 2**30) >> 31, I32_MAX).astype(np.int32)
 
 
-def rounding_shift_right(x: Array, exponent: Array | int) -> Array:
-    """RoundingDivideByPOT: x / 2^exponent rounded to nearest, ties away from zero."""
+def rounding_shift_right(x: Array, exponent: Array | int, ties: Ties = "away") -> Array:
+    """x / 2^exponent rounded to nearest; ties go away from zero (gemmlowp's RoundingDivideByPOT) or up."""
     wide, bits = x.astype(np.int64), _bits(exponent)
     mask = (np.int64(1) << bits) - 1
-    threshold = (mask >> 1) + (wide < 0)
+    threshold = (mask >> 1) + ((wide < 0) & (ties == "away"))
     return ((wide >> bits) + ((wide & mask) > threshold)).astype(np.int32)
 
 
@@ -69,11 +70,13 @@ def saturating_shift_left(x: Array, exponent: Array | int) -> Array:
     return np.clip(x.astype(np.int64) << _bits(exponent), I32_MIN, I32_MAX).astype(np.int32)
 
 
-def multiply_by_quantized_multiplier(x: Array, multiplier: Array | int, shift: Array | int) -> Array:
+def multiply_by_quantized_multiplier(
+    x: Array, multiplier: Array | int, shift: Array | int, ties: Ties = "away"
+) -> Array:
     """x · multiplier · 2^(shift - 31): wrapping left shift, doubling high product, rounding right shift."""
     power = np.asarray(shift, np.int64)
     shifted = wrap_i32(x.astype(np.int64) << _bits(power))
-    return rounding_shift_right(doubling_high_multiply(shifted, np.asarray(multiplier)), -power)
+    return rounding_shift_right(doubling_high_multiply(shifted, np.asarray(multiplier)), -power, ties)
 
 
 def _bits(exponent: Array | int) -> Array:

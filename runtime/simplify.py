@@ -60,9 +60,6 @@ def _foldable(node: Node, values: Sequence[Value]) -> list[Array] | None:
 def alias(graph: Graph) -> Graph:
     """Drops identity copies: readers of the copy read its input, or the input's producer writes the copy."""
     produced = {i for node in graph.nodes for i in node.outputs}
-    whole = [node for node in graph.nodes if not isinstance(node.attrs, ATOMS)]
-    read = {i for node in whole for i in node.inputs}
-    touched = read | {i for node in whole for i in node.outputs}
     renamed: dict[int, int] = {}
     nodes = []
     for node in graph.nodes:
@@ -71,15 +68,9 @@ def alias(graph: Graph) -> Graph:
             nodes.append(node)
             continue
         source, copy = node.inputs[0], node.outputs[0]
-        same = _same_tensor(graph.values[source], graph.values[copy])
-        if copy not in graph.outputs and (same or copy not in read):
+        if copy not in graph.outputs:
             renamed[copy] = source
-        elif (
-            copy in graph.outputs
-            and source in produced
-            and source not in graph.outputs
-            and (same or source not in touched)
-        ):
+        elif source in produced and source not in graph.outputs:
             nodes = [_with_value(earlier, source, copy) for earlier in nodes]
             renamed[source] = copy
             renamed |= {i: copy for i, to in renamed.items() if to == source}
@@ -89,17 +80,10 @@ def alias(graph: Graph) -> Graph:
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:
-    if not isinstance(node.attrs, Raster) or len(node.attrs.regions) != 1 or len(node.inputs) != 1:
+    region = _whole_copy(graph, node)
+    if region is None or len(node.inputs) != 1 or not is_dense(region.source, region.sizes):
         return False
-    region = node.attrs.regions[0]
-    count, source, copy = _count(region.sizes), graph.values[node.inputs[0]], graph.values[node.outputs[0]]
-    views = is_dense(region.source, region.sizes) and is_dense(region.destination, region.sizes)
-    return views and count == source.elements == copy.elements
-
-
-def _same_tensor(a: Value, b: Value) -> bool:
-    """Operators that were kept whole see shape and quantisation, atoms only see storage."""
-    return (a.shape, a.quantization) == (b.shape, b.quantization)
+    return _count(region.sizes) == graph.values[node.inputs[0]].elements
 
 
 def _with_value(node: Node, old: int, new: int) -> Node:
@@ -127,14 +111,11 @@ def compose(graph: Graph) -> Graph:
 
 def _whole_copy(graph: Graph, node: Node) -> Region | None:
     """The region of a RASTER whose output is, element by element, a view of one input."""
-    if not isinstance(node.attrs, Raster) or len(node.attrs.regions) != 1:
+    raster = node.attrs
+    if not isinstance(raster, Raster) or len(raster.regions) != 1 or (raster.mode == "add" and raster.fill):
         return None
-    region = node.attrs.regions[0]
-    whole = (
-        region.destination == dense(region.sizes)
-        and _count(region.sizes) == graph.values[node.outputs[0]].elements
-    )
-    return region if whole else None
+    region, elements = raster.regions[0], graph.values[node.outputs[0]].elements
+    return region if is_dense(region.destination, region.sizes) and _count(region.sizes) == elements else None
 
 
 def _read_through(node: Node, raster: Raster, copies: Mapping[int, tuple[int, Region]]) -> Node:

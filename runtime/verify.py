@@ -38,7 +38,7 @@ from runtime.strides import extent
 Level = Literal["GRAPH", "ATOMIC"]
 LEGAL: dict[Level, frozenset[str]] = {
     "GRAPH": frozenset(OPERATORS),
-    "ATOMIC": frozenset(OPERATORS) | {atom.NAME for atom in ATOMS},  # a backend may keep an operator whole
+    "ATOMIC": frozenset(atom.NAME for atom in ATOMS),
 }
 MAX_STACK = 32
 """Scalars that a MAP program may hold at once; kernels keep that many."""

@@ -336,8 +336,14 @@ def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, 
         tail = (0, -n % group)
         pairs = (np.broadcast_to(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
         multiplier, shift = (np.pad(x, tail) for x in pairs)
-        bounds = {f"{prefix}_zero": last.zero_point, f"{prefix}_low": last.low, f"{prefix}_high": last.high}
-        return {"multiplier": _numbers(multiplier, keep), "shift": _numbers(shift, keep), **bounds}
+        bounds = {
+            "zero": last.zero_point,
+            "low": last.low,
+            "high": last.high,
+            "ties_away": last.ties == "away",
+        }
+        named = {f"{prefix}_{name}": number for name, number in bounds.items()}
+        return {"multiplier": _numbers(multiplier, keep), "shift": _numbers(shift, keep), **named}
     clamp = last or Clamp()
     return {"low": clamp.low, "high": clamp.high}
 

@@ -1,7 +1,7 @@
 """The reference backend: the eight atoms in NumPy, the definition that judges every other backend.
 
 It is complete and slow. Every address is checked by NumPy itself (`numpy.ndarray(buffer=...)` refuses a view
-that leaves its buffer). A node that was kept whole runs through its own decomposition: that is what it means.
+that leaves its buffer).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
-from runtime.decompose import isolated
 from runtime.errors import RunError
 from runtime.graph import Array, DType, Graph, Node, Shape, Value
 from runtime.primitives import COMPUTE_TYPES, evaluate
@@ -48,9 +47,6 @@ def _checked_input(value: Value, array: Array) -> Array:
 
 
 def _run_node(graph: Graph, node: Node, arrays: Mapping[int, Array]) -> list[Array]:
-    if type(node.attrs) not in _ATOMS:
-        alone = isolated(graph, node)
-        return run(alone, [arrays[index] for index in alone.inputs])
     try:
         inputs = [arrays[index] for index in node.inputs]
         return run_atom(node.attrs, inputs, [graph.values[index] for index in node.outputs])
@@ -125,7 +121,7 @@ def _epilogue(epilogue: Clamp | Requantize | None, sums: Array) -> Array:
     if isinstance(epilogue, Clamp):
         return np.clip(sums, np.float32(epilogue.low), np.float32(epilogue.high))
     scaled = multiply_by_quantized_multiplier(
-        wrap_i32(sums), np.array(epilogue.multiplier), np.array(epilogue.shift)
+        wrap_i32(sums), np.array(epilogue.multiplier), np.array(epilogue.shift), epilogue.ties
     )
     return np.clip(scaled.astype(np.int64) + epilogue.zero_point, epilogue.low, epilogue.high)
 

@@ -1,7 +1,6 @@
 """Convolutions and matrix products: RASTER gathers the windows (im2col), GEMM multiplies, rounds and clamps.
 
-The integer arithmetic is that of TFLite's reference kernels: s32 sums, one fixed-point multiplier per output
-channel.
+The integer arithmetic is that of TFLite's kernels: s32 sums, one fixed-point multiplier per output channel.
 """
 
 from __future__ import annotations
@@ -106,7 +105,9 @@ def multipliers(low: Lowering) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def epilogue(low: Lowering) -> Clamp | Requantize:
     if low.out.dtype is DType.F32:
         return Clamp(*low.float_range())
-    return Requantize(*multipliers(low), low.quantized(low.out)[1], *low.stored_range())
+    up = low.kernels == "builtin" and low.out.dtype is DType.I8
+    zero_point = low.quantized(low.out)[1]
+    return Requantize(*multipliers(low), zero_point, *low.stored_range(), "up" if up else "away")
 
 
 def bias(low: Lowering) -> list[int]:

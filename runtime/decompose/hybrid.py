@@ -48,7 +48,9 @@ def on_levels(low: Lowering, rule: Rule) -> None:
     sums = low.temp(sizes, DType.F32)
     stored = low.map(load(0), [low.node.inputs[1]], low.temp(weights.shape, DType.F32))
     attrs = {**low.node.attrs, "fused_activation_function": "NONE", "keep_num_dims": False}
-    plain = Lowering(low.values, replace(low.node, inputs=(levels, stored), outputs=(sums,), attrs=attrs))
+    plain = Lowering(
+        low.values, replace(low.node, inputs=(levels, stored), outputs=(sums,), attrs=attrs), low.kernels
+    )
     rule(plain)
     low.nodes += plain.nodes
     step, scale = call("div", load(1), const(LEVELS[asymmetric])), low.constant(np.array(scales, np.float32))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from runtime.strides import broadcast, collapse, dense
 
 Program = tuple[Instruction, ...]
 BYTES = (DType.I8, DType.U8)
+Kernels = Literal["reference", "builtin"]
+"""TFLite's two sets of kernels (its `OpResolverType`). Measured on tflite-runtime 2.14: they agree but for
+CONV_2D and FULLY_CONNECTED on int8, where the builtin ones round ties up and the reference away from zero.
+"""
 SMALLEST, LARGEST = 2.0**-126, 2.0**64
 """Scales whose float32 arithmetic neither loses bits nor overflows at once."""
 
@@ -42,8 +46,8 @@ def call(name: str, *operands: Program, args: tuple[float, ...] = ()) -> Program
 class Lowering:
     """One node being replaced. `x` answers questions about its operands; `nodes` collects the atoms."""
 
-    def __init__(self, values: list[Value], node: Node) -> None:
-        self.values, self.node, self.nodes = values, node, list[Node]()
+    def __init__(self, values: list[Value], node: Node, kernels: Kernels) -> None:
+        self.values, self.node, self.kernels, self.nodes = values, node, kernels, list[Node]()
         self.x = Operands(node, tuple(None if i < 0 else values[i] for i in node.inputs))
 
     @property

@@ -90,7 +90,7 @@ def test_rasters(data: st.DataObject) -> None:
             values[1] = Value("y", (need,), dtype)
         values.append(Value("yz"[step], (out,), dtype))
         size = out
-        atom = Raster(tuple(regions), 5 if mode == "copy" else None, mode)  # type: ignore[arg-type]
+        atom = Raster(tuple(regions), 5, mode)  # type: ignore[arg-type]
         nodes.append(node(atom, step, step + 1))
     graph = Graph(tuple(values), tuple(nodes), (0,), (2,))
     run_both(graph, [random(values[0].shape, dtype, data.draw(st.integers(0, 9)))])

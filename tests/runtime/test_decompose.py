@@ -322,7 +322,7 @@ def test_against_tflite(case: Case, dtype: str, tflite_interpreter: Callable[[by
     model = maker.model()
     graph = infer(load(model, "case"))
     check(graph, "GRAPH")
-    atoms = decompose(graph)
+    atoms = decompose(graph, "reference")
     check(atoms, "ATOMIC")
     small = simplify(atoms)
     check(small, "ATOMIC")
@@ -340,7 +340,7 @@ def test_against_tflite(case: Case, dtype: str, tflite_interpreter: Callable[[by
 
 
 def values_of(graph: Graph, inputs: list[Array]) -> Array:
-    return reference.run(simplify(decompose(infer(graph))), inputs)[0]
+    return reference.run(simplify(decompose(infer(graph), "reference")), inputs)[0]
 
 
 @pytest.mark.parametrize("axes", [(1,), (0, 2), (0, 1, 2)])

@@ -5,6 +5,7 @@ set.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,20 @@ import ckernels
 from runtime import Interpreter
 from runtime.backends import reference
 from runtime.backends.cpu import CpuBackend
+from runtime.backends.tflite import interpreter_module
 from runtime.bench import random_input
 from runtime.compile import read
 from runtime.graph import Array
 
+OpResolverType = interpreter_module().OpResolverType
 FLOATS = ["ad01_f32", "kws_f32", "resnet8_f32", "vww_f32"]
 INTEGERS = ["ad01_int8", "kws_int8", "resnet8_int8", "vww_int8", "mobilenet_v2_quant"]
 
 
-def resolver(name: str) -> str:
-    """The oracle's kernels. ai-edge-litert's reference FULLY_CONNECTED rounds once, all others twice, as
-    ours.
-    """
-    return "BUILTIN_WITHOUT_DEFAULT_DELEGATES" if name == "ad01_int8" else "BUILTIN_REF"
+LITERT = sys.version_info >= (3, 12)
+RESOLVERS = ["BUILTIN_WITHOUT_DEFAULT_DELEGATES" if LITERT else "AUTO", "BUILTIN_REF"]
+"""What a user of TFLite gets who asks for nothing (ai-edge-litert would hand integers to XNNPACK, whose
+rounding is its own), and its reference kernels."""
 
 
 def run(interpreter: Any, array: Array) -> Array:
@@ -39,16 +41,22 @@ def run(interpreter: Any, array: Array) -> Array:
     return output
 
 
-def pair(folder: Path, name: str, oracle: Callable[..., Any]) -> tuple[Interpreter, Any]:
+def pair(folder: Path, name: str, resolver: str, oracle: Callable[..., Any]) -> tuple[Interpreter, Any]:
     path = folder / f"{name}.tflite"
-    ours = Interpreter(model_path=path)
+    tflite = oracle(path.read_bytes(), resolver)
+    ours = Interpreter(path, experimental_op_resolver_type=OpResolverType[resolver])
     ours.allocate_tensors()
-    return ours, oracle(path.read_bytes(), resolver(name))
+    return ours, tflite
 
 
+@pytest.mark.parametrize("resolver", RESOLVERS)
 @pytest.mark.parametrize("name", [*FLOATS, *INTEGERS])
-def test_random_inputs(name: str, shared_models: Path, tflite_interpreter: Callable[..., Any]) -> None:
-    ours, tflite = pair(shared_models, name, tflite_interpreter)
+def test_random_inputs(
+    name: str, resolver: str, shared_models: Path, tflite_interpreter: Callable[..., Any]
+) -> None:
+    if LITERT and (name, resolver) == ("ad01_int8", "BUILTIN_REF"):
+        pytest.skip("ai-edge-litert's reference FULLY_CONNECTED rounds once, all its other kernels twice")
+    ours, tflite = pair(shared_models, name, resolver, tflite_interpreter)
     rng, detail = np.random.default_rng(11), ours.get_input_details()[0]
     got, want = [], []
     for _ in range(3 if name.startswith("mobilenet") else 10):
@@ -62,9 +70,12 @@ def test_random_inputs(name: str, shared_models: Path, tflite_interpreter: Calla
         assert steps.max() <= 1 and (steps == 0).mean() >= 0.99
 
 
+@pytest.mark.parametrize("resolver", RESOLVERS)
 @pytest.mark.parametrize("image", ["bird.bmp", "cat_720p.jpg", "hot_dog.jpg"])
-def test_photographs(image: str, shared_models: Path, tflite_interpreter: Callable[..., Any]) -> None:
-    ours, tflite = pair(shared_models, "mobilenet_v2_quant", tflite_interpreter)
+def test_photographs(
+    image: str, resolver: str, shared_models: Path, tflite_interpreter: Callable[..., Any]
+) -> None:
+    ours, tflite = pair(shared_models, "mobilenet_v2_quant", resolver, tflite_interpreter)
     picture = Image.open(shared_models.parent / "images" / image).convert("RGB").resize((224, 224))
     got, want = (run(side, np.asarray(picture)[None]).astype(int) for side in (ours, tflite))
     assert got.argmax() == want.argmax()

@@ -136,12 +136,14 @@ def test_order_and_sources():
         check(Graph(values, (replace(copy, inputs=(9,)),), (0,), (1,)), "ATOMIC")
 
 
-def test_an_operator_kept_whole_has_the_shapes_that_its_rule_gives():
+def test_an_operator_has_the_shapes_that_its_rule_gives():
     node = Node("ABS", (0,), (1,), {}, "ABS#0")
     good = Graph((Value("x", (2, 3), F32), Value("y", (2, 3), F32)), (node,), (0,), (1,))
-    check(good, "ATOMIC")
+    check(good, "GRAPH")
     with pytest.raises(VerifyError, match=r"output shapes \[\(6,\)\], expected \[\(2, 3\)\]"):
-        check(replace(good, values=(good.values[0], Value("y", (6,), F32))), "ATOMIC")
+        check(replace(good, values=(good.values[0], Value("y", (6,), F32))), "GRAPH")
+    with pytest.raises(VerifyError, match="not an operator of level ATOMIC"):
+        check(good, "ATOMIC")
 
 
 def test_constants_have_the_shape_and_type_that_they_declare():
