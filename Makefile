@@ -32,7 +32,7 @@ venv-version:
 	@if [ -e $(STAMP) ] && [ '$(origin PYTHON)' != file ] && ! $(PYTHON) -c 'import sys; print(sys.version)' | cmp -s - $(VENV)/.version; then rm -f $(STAMP); fi
 
 build: install ## compile the C kernels (again only when their sources changed)
-	@$(RUN) -m ckernels.build
+	@$(RUN) -m ckernels.build > /dev/null
 
 check: build ## format, lint, types, import ladder, C warnings, version against changelog
 	$(VENV)/bin/ruff format --check .
@@ -45,7 +45,6 @@ fix: install ## format and mend what ruff can mend
 	$(VENV)/bin/ruff check --fix .
 
 test-c: install ## the C kernels under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(RUN) -m ckernels.build --sanitize
 	$(RUN) -m ckernels.sanitized
 
 arm-test: build ## the C kernels as ARM code under an emulator: Cortex-A53, A72, A76

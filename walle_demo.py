@@ -28,11 +28,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloud_broker.keys import signing_key
-from cloud_broker.wire.signing import public_text
-
 SPECS = Path(__file__).parent / "specs"
 BOARDS = ("board-1", "board-2", "board-3")
+RESTART = 1.0
+"""Seconds between two starts of a process at least."""
 
 
 class StepFailed(Exception):
@@ -47,9 +46,11 @@ class Process:
     argv: list[str]
     log: Path
     popen: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
     restarts: int = 0
 
     def start(self) -> None:
+        self.started = time.monotonic()
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(self.argv, stdout=log, stderr=log, start_new_session=True)
 
@@ -87,11 +88,12 @@ class System:
         self._add("broker", "cloud_broker.mqtt", "--port", self.mqtt.rsplit(":", 1)[1])
         self._add("server", "cloud_broker.server", "--port", self.http.rsplit(":", 1)[1], "--mqtt", self.mqtt)
         wait_for("the server to answer", lambda: self.get("/healthz"), 30)
+        key = self.walle("key").strip()
         for board in self.boards:
             self._add(board, "edge_agent", "--specs", str(self.specs(board)), "--board", board,
-                      "--mqtt", self.mqtt, "--trust", self.public_key(), "--heartbeat", "2s")  # fmt: skip
+                      "--mqtt", self.mqtt, "--trust", key, "--heartbeat", "2s")  # fmt: skip
         self._watcher.start()
-        wait_for("three boards to say hello", lambda: len(self.status()["boards"]) == len(self.boards), 30)
+        wait_for("every board to say hello", lambda: len(self.status()["boards"]) == len(self.boards), 30)
 
     def _add(self, name: str, module: str, *arguments: str) -> None:
         log = self.folder / "logs" / f"{name}.log"
@@ -103,7 +105,8 @@ class System:
     def _watch(self) -> None:
         while not self._stopping.wait(0.1):
             for process in self.processes.values():
-                if not process.alive and not self._stopping.is_set():
+                old_enough = time.monotonic() - process.started > RESTART
+                if not process.alive and old_enough and not self._stopping.is_set():
                     process.restarts += 1
                     process.start()
 
@@ -138,10 +141,6 @@ class System:
 
     def inbox(self, board: str) -> Path:
         return self.folder / board / "inbox"
-
-    def public_key(self) -> str:
-        """Of the key that releases are signed with: what boards trust."""
-        return public_text(signing_key(self.state("server")).public_key())
 
     # --- what a user sees and does --------------------------------------------------------------------------
     def get(self, path: str) -> Any:
