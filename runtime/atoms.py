@@ -20,9 +20,7 @@ Ties = Literal["away", "up"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Address of index i: offset + sum(i[d] * strides[d]). A stride of 0 broadcasts; strides may be
-    negative.
-    """
+    """Address of index i: offset + sum(i[d] * strides[d]); a stride may be 0 (broadcast) or negative."""
 
     offset: int
     strides: tuple[int, ...]
@@ -40,11 +38,9 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """Moves data: out = fill everywhere, then each region in order is copied (mode "copy") or added
-    ("add").
+    """Moves data: out = fill everywhere, then each region, in order, is copied or (mode "add") added.
 
-    `fill` is None when the regions cover the whole output. Every element type, input and output of the same
-    one.
+    `fill` is None when the regions cover the whole output. Any element type, the same for inputs and output.
     """
 
     NAME: ClassVar = "RASTER"
@@ -117,8 +113,8 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Element-wise: at every index i below `sizes` (rank <= 6), out[output(i)] =
-    program(inputs[j][views[j](i)]...).
+    """Element-wise, for every index i below `sizes` (rank <= 6):
+    out[output(i)] = program(inputs[0][views[0](i)], inputs[1][views[1](i)], ...).
 
     Inputs are converted to the compute type on load. `compute` "f32" evaluates in float32; "i32" in int32
     that wraps, with 64-bit products inside the fixed-point primitives; "i64" in int64. The store converts
@@ -163,9 +159,7 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """out = base (input 0); then for i in order: out[index[i], j] = / += / max= update[i, j]. Inputs: base,
-    index, update.
-    """
+    """Inputs base, index, update: out = base, then in order of i out[index[i], j] = / += / max= update[i, j]."""
 
     NAME: ClassVar = "SCATTER"
     mode: Literal["set", "add", "max"]
@@ -176,9 +170,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """Top k of each of `rows` rows of `width`: outputs (values, i32 indices), descending, equal values by
-    lower index.
-    """
+    """Top k of `rows` rows of `width` each, descending, equals by lower index: outputs values, i32 indices."""
 
     NAME: ClassVar = "SORT"
     rows: int
@@ -188,9 +180,7 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Rng:
-    """Counter-based random numbers (Philox 4x32-10) of (seed, counter + element index): a replay gives the
-    same bits.
-    """
+    """Philox 4x32-10 of (seed, counter + element index): random numbers that a replay gives bit by bit."""
 
     NAME: ClassVar = "RNG"
     kind: Literal["uniform", "normal"]

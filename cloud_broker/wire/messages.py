@@ -128,9 +128,7 @@ class SignatureEntry(Record):
 
 
 class Signed(Message):
-    """An encoded message and signatures over exactly those bytes. A release is named by the digest of this
-    envelope.
-    """
+    """An encoded message and signatures over exactly those bytes; its digest is the name of a release."""
 
     KIND: ClassVar[str] = "signed"
     payload: str
@@ -138,9 +136,7 @@ class Signed(Message):
 
 
 class Running(Record):
-    """One task of a board's profile. `release` is the digest of the signed manifest, or "" for a spec
-    dropped by hand.
-    """
+    """One task of a board's profile: its version, and its release ("" for a spec dropped by hand)."""
 
     version: Version
     release: Digest | Literal[""] = ""
@@ -159,9 +155,7 @@ class TaskEvidence(Record):
 
 
 class Hello(Message):
-    """On connect, on change and as the heartbeat: who I am, what I run. Without `profile` only its hash is
-    claimed.
-    """
+    """On connect, on change and as the heartbeat: who I am and what I run, or just the hash of that."""
 
     KIND: ClassVar[str] = "hello"
     board: BoardId
@@ -198,9 +192,7 @@ class Ask(Message):
 
 
 class Notice(Message):
-    """A hint, unsigned and without secrets: there is a release of this task for you; pull and verify it
-    yourself.
-    """
+    """A hint, unsigned and without secrets: there is a release for you; pull and verify it yourself."""
 
     KIND: ClassVar[str] = "notice"
     task: Name
