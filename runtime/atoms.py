@@ -159,7 +159,7 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Inputs base, index, update: out = base, then in order of i out[index[i], j] = / += / max= update[i, j]."""
+    """Inputs base, index, update: out = base, then by i: out[index[i], j] = / += / max= update[i, j]."""
 
     NAME: ClassVar = "SCATTER"
     mode: Literal["set", "add", "max"]
@@ -170,7 +170,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """Top k of `rows` rows of `width` each, descending, equals by lower index: outputs values, i32 indices."""
+    """Top k of `rows` rows of `width` each, descending, equals by lower index: values and i32 indices."""
 
     NAME: ClassVar = "SORT"
     rows: int
