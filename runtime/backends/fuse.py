@@ -60,6 +60,18 @@ class Depthwise:
     epilogue: Clamp | Requantize
 
 
+def columns_first(taps: int) -> list[int]:
+    """The order in which a window's taps are added: a square one column by column, as XNNPACK does.
+
+    Any order is right; this one gives its floats bit for bit where there is FMA. Dynamic-range models need
+    that: they round activations, and there one bit can move an output by a whole step.
+    """
+    side = math.isqrt(taps)
+    if side * side != taps:
+        return list(range(taps))
+    return [row * side + column for column in range(side) for row in range(side)]
+
+
 def fuse(graph: Graph) -> Graph:
     """The same function with its convolutions fused where possible, and without what that leaves unread."""
     finder, nodes, done = _Finder(graph), list[Node](), set[int]()
@@ -123,8 +135,11 @@ class _Finder:
             return None
         kind = np.float32 if weights.dtype == np.float32 else np.int32
         taps = weights.reshape(gemm.k, channels).astype(kind) - kind(gemm.b_zero)
-        attrs = Depthwise(found[1], taps, last[0].astype(kind), gemm.a_zero, last[1])
-        return replace(node, op="DEPTHWISE", inputs=(found[0],), outputs=readers[0].outputs, attrs=attrs)
+        source, table = found
+        order = columns_first(gemm.k)
+        table = replace(table, rows=np.ascontiguousarray(table.rows[:, order]))
+        attrs = Depthwise(table, taps[order], last[0].astype(kind), gemm.a_zero, last[1])
+        return replace(node, op="DEPTHWISE", inputs=(source,), outputs=readers[0].outputs, attrs=attrs)
 
     # ---------------------------------------------------------------- RASTER -> table
 
