@@ -1,7 +1,8 @@
 """The verdict over a version on trial, from what was counted: pure, and the only place that knows what
 healthy means.
 
-A bad sign ends the trial at once; without one the version is good when its probation is over.
+A bad sign ends the trial at once; without one the version is good when its probation is over, unless all it
+did by then was to fail.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from cloud_broker.wire.messages import Reason
 from edge_agent.evidence import Evidence
 
 MIN_ERRORS = 3
-"""Fewer failed items than this say nothing."""
+"""Fewer failed items than this say nothing while others may still succeed."""
 MAX_ERROR_RATE = 0.2
 """Failed items out of all that ended, beyond which a version is sick."""
 MIN_EXPECTED = 3.0
@@ -54,12 +55,12 @@ def judge(trial: Probation) -> Verdict | None:
         return sick
     if trial.now - trial.began < trial.length:
         return None
-    return _missed(trial) or GOOD
+    return _fruitless(trial) or _missed(trial) or GOOD
 
 
-def error_rate(evidence: Evidence) -> float:
-    """Failed items out of all that ended; 0 while too few failed to say."""
-    if evidence.errors < MIN_ERRORS:
+def error_rate(evidence: Evidence, least: int = MIN_ERRORS) -> float:
+    """Failed items out of all that ended; 0 while fewer than `least` failed."""
+    if evidence.errors < least:
         return 0.0
     return evidence.errors / (evidence.errors + evidence.results)
 
@@ -82,6 +83,14 @@ def _failing(trial: Probation) -> Verdict | None:
     """Failing more than the version before: a server that is down for both is not the new one's fault."""
     usual = error_rate(trial.before) if trial.before else 0.0
     if error_rate(trial.after) <= usual + MAX_ERROR_RATE:
+        return None
+    return Verdict(Reason.FAILURE_RATE, failing_text(trial.after))
+
+
+def _fruitless(trial: Probation) -> Verdict | None:
+    """Nothing but failures, however few, where the version before was not as bad."""
+    usual = error_rate(trial.before, least=1) if trial.before else 0.0
+    if trial.after.results or not trial.after.errors or usual + MAX_ERROR_RATE >= 1.0:
         return None
     return Verdict(Reason.FAILURE_RATE, failing_text(trial.after))
 

@@ -36,7 +36,33 @@ ROWS: list[tuple[str, Probation, Verdict | None]] = [
             "12 of 12 items failed: script error: ZeroDivisionError at anomaly.py:14",
         ),
     ),
-    ("two errors say nothing", replace(OVER, after=replace(FRESH, errors=2)), GOOD),
+    ("two errors say nothing yet", replace(DURING, after=replace(FRESH, errors=2)), None),
+    ("two errors beside a result", replace(OVER, after=replace(FRESH, errors=2, results=1)), GOOD),
+    (
+        "a single item, and it failed",
+        replace(OVER, after=replace(FRESH, errors=1, last_error="KeyError: 'c'")),
+        Verdict(Reason.FAILURE_RATE, "1 of 1 items failed: KeyError: 'c'"),
+    ),
+    (
+        "two of two failed, where the old one mostly succeeded",
+        replace(OVER, after=replace(FRESH, errors=2, last_error="x"), before=replace(STEADY, errors=20)),
+        Verdict(Reason.FAILURE_RATE, "2 of 2 items failed: x"),
+    ),
+    (
+        "two of two failed, like all of the old one's",
+        replace(OVER, after=replace(FRESH, errors=2), before=replace(STEADY, errors=1, results=0)),
+        GOOD,
+    ),
+    (
+        "two of two failed, like most of the old one's",
+        replace(OVER, after=replace(FRESH, errors=2), before=replace(STEADY, errors=40, results=10)),
+        GOOD,
+    ),
+    (
+        "two of two failed, the old one did nothing",
+        replace(OVER, after=replace(FRESH, errors=2, last_error="x"), before=replace(STEADY, results=0)),
+        Verdict(Reason.FAILURE_RATE, "2 of 2 items failed: x"),
+    ),
     ("a fifth failed is still good", replace(OVER, after=replace(FRESH, errors=3, results=12)), GOOD),
     (
         "more than a fifth failed",
