@@ -330,11 +330,10 @@ def _rows(get: Get, mask: Array) -> Get:
 
 
 def _choose(mask: Array, then: Evaluate, other: Evaluate, get: Get) -> Array:
-    """`then` where the mask holds and `other` elsewhere, each computed from its own rows alone."""
-    if mask.all():
-        return then(get)
-    if not mask.any():
-        return other(get)
+    """`then` where the mask holds and `other` elsewhere, each computed from its own rows alone, if there are
+    any: the type of the result is that of both, so it does not depend on which rows came together."""
+    if not mask.ndim:
+        return then(get) if mask else other(get)
     a, b = then(_rows(get, mask)), other(_rows(get, ~mask))
     mixed = np.object_ in (a.dtype, b.dtype)
     result = np.empty(mask.shape, np.object_ if mixed else np.result_type(a, b))
@@ -434,8 +433,9 @@ def _each(run: Callable[..., Any], kind: type, *values: Array) -> Array:
 
 
 def _round(x: Array, digits: Array | None = None) -> Array:
-    places = 0 if digits is None else int(_number(digits).max(initial=0))
-    return np.asarray(np.round(_number(x), places))
+    if digits is None:
+        return np.asarray(np.round(_number(x)))
+    return _each(lambda value, places: np.round(value, int(places)), np.float64, _number(x), _number(digits))
 
 
 def _log(x: Array, base: Array | None = None) -> Array:

@@ -44,6 +44,7 @@ def objects(*items: Any) -> np.ndarray[Any, Any]:
         ("abs(-3)", 3), ("min(3, 1, 2)", 1), ("max(3, 1)", 3), ("hypot(3, 4)", 5),
         ("hypot(2, 3, 6)", 7),
         ("clamp(9, 0, 5)", 5), ("round(2.5)", 2), ("round(2.567, 1)", 2.6),
+        ("round(123, -1)", 120.0),
         ("floor(-1.5)", -2), ("ceil(1.2)", 2),
         ("trunc(-1.7)", -1), ("sign(-4)", -1), ("sqrt(9)", 3), ("exp(0)", 1), ("log(8, 2)", 3), ("log(1)", 0),
         ("log2(8)", 3), ("log10(100)", 2), ("sin(0)", 0), ("cos(0)", 1), ("tan(0)", 0), ("atan2(0, 1)", 0),
@@ -84,6 +85,7 @@ def test_every_function_has_a_row_above() -> None:
         ("a > 1", {"a": np.empty(0)}, []),
         ("(a if a > 1 else -a) if a != 0 else 9", {"a": np.array([0, 1, 2])}, [9.0, -1.0, 2.0]),
         ("int(a)", {"a": np.array([1.9, -1.9])}, [1, -1]),
+        ("round(a, b)", {"a": np.array([1.26, 1.26]), "b": np.array([0, 1])}, [1.0, 1.3]),
         ("str(a) + '!'", {"a": np.array([1, 2])}, ["1!", "2!"]),
     ],
 )  # fmt: skip
@@ -237,6 +239,26 @@ def test_one_row_is_what_python_says_and_columns_are_their_rows(text: str) -> No
     assert [float(single) for single in singles] == pytest.approx([float(x) for x in expected])
     columns = expression.evaluate({name: np.array(column) for name, column in NAMES.items()})
     assert np.broadcast_to(columns, 4).astype(float).tolist() == pytest.approx([float(x) for x in expected])
+
+
+@pytest.mark.parametrize("cut", range(5))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 if a > 0 else 2.5", "i if a > 0 else 0.5", "0 if a > 5 else b", "2 ** 3 if a else i",
+        "1 if a > 0 else 'x'", "(1 if a > 0 else 2.5) if b > 0 else True", "a > 0 and b",
+        "round(a, i)", "int(a) if a > 0 else a", "None if a > 0 else i",
+    ],
+)  # fmt: skip
+def test_a_rows_value_and_type_do_not_depend_on_the_rows_beside_it(text: str, cut: int) -> None:
+    expression = compile_expression(text, NAMES)
+
+    def over(rows: slice) -> list[str]:
+        columns = {name: np.array(column)[rows] for name, column in NAMES.items()}
+        values = np.atleast_1d(expression.evaluate(columns))
+        return [repr(value) for value in values.tolist()]
+
+    assert [*over(slice(cut)), *over(slice(cut, None))] == over(slice(None))
 
 
 # --- any text at all ---
