@@ -30,7 +30,7 @@ TopicFilter = Annotated[str, StringConstraints(pattern=TOPIC_FILTER, min_length=
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Needs(Section):
