@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml | venv-version
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "this Python lacks venv: make system-deps"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable '.[cloud,bench,dev]'
+	$(RUN) -m pip install --quiet --quiet --editable '.[cloud,bench,dev]'
 	@$(PYTHON) -c 'import sys; print(sys.version)' > $(VENV)/.version
 	@touch $@
 
