@@ -80,10 +80,11 @@ class FolderSource:
             self._lock.close()
 
     def look(self, outlet: Outlet, stop: threading.Event, clock: Clock) -> None:
-        """Emit every finished file that is new, in order of name. A name that is gone is new when it comes
-        again."""
+        """Emit every finished file that is new, in order of name; hidden ones are on their way to another
+        name. A name that is gone is new when it comes again."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        present = sorted(path for path in self._folder.iterdir() if fnmatch(path.name, self._pattern))
+        visible = (path for path in self._folder.iterdir() if not path.name.startswith("."))
+        present = sorted(path for path in visible if fnmatch(path.name, self._pattern))
         self._seen.keep({path.name for path in present})
         for path in present:
             if stop.is_set():
