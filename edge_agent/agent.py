@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from cloud_broker.wire.link import Link
 from cloud_broker.wire.messages import Ask, Message, Notice, Reason, RoundOpen
@@ -30,6 +30,7 @@ from edge_agent.managed import Managed
 from edge_agent.outbox import Outbox
 from edge_agent.profile import Board
 from edge_agent.releases import Refusal, Tools
+from edge_agent.slots import PASSING
 from edge_agent.status import Picture
 from edge_agent.uplink import Uplink
 
@@ -39,7 +40,9 @@ T = TypeVar("T")
 TICK = 0.2
 """Seconds between looks at health, timeouts and heartbeats."""
 PICTURE = 1.0
-"""Seconds between pictures in status.json."""
+"""Seconds between pictures in status.json while nothing changes state."""
+RETRY = 30.0
+"""Seconds before a dropped file that failed for lack of room, or the like, is tried again."""
 STOP_TIMEOUT = 5.0
 """Seconds that all tasks together get to flush their sinks."""
 
@@ -54,6 +57,14 @@ logged.
 
 class AgentError(Exception):
     """The agent cannot start: what, where, what to do."""
+
+
+class Failure(NamedTuple):
+    """A dropped spec that did not start."""
+
+    content: str
+    why: str
+    retry_at: float
 
 
 class Agent:
@@ -87,11 +98,13 @@ class Agent:
         self._uplink = Uplink(self._board, self._link, self._outbox, config.heartbeat, self._queue.put)
         self._watcher = drop_folder.Watcher(self._folder, tools("", None).check, self._looked)
         self._found: Mapping[str, Bundle | Bad] = {}
-        self._failed: dict[str, tuple[str, str]] = {}
-        """Dropped file -> (content that did not start, why): not tried again before it changes."""
+        self._failed: dict[str, Failure] = {}
+        """By dropped file: not tried again before it changes, or its time has come."""
         self._problems: dict[str, str] = {}
-        self._states: dict[str, str] = {}
-        self._training: set[str] = set()
+        self._states: dict[str, tuple[str, str]] = {}
+        """Task -> state and running version."""
+        self._training: dict[str, RoundOpen | None] = {}
+        """Plan that trains -> the newest invitation that came meanwhile."""
         self._next_picture = 0.0
 
     # --- life ---
@@ -109,14 +122,16 @@ class Agent:
         self.close()
 
     def start(self) -> None:
-        """Start every task that should run, then listen."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Start every task that should run, then listen. The specs folder is made for the first spec; one
+        that is gone later, unmounted perhaps, is waited for."""
         folder = self._state / "tasks"
         for root in sorted(folder.iterdir()) if folder.is_dir() else ():
             try:
                 self._task(root.name).boot()
             except ValueError as error:
                 log.error("task %s is left alone: %s", root.name, error)
+        if not any(task.store.slots.dropped for task in self.tasks.values()):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._uplink.start(self._heard)
         self._watcher.start()
 
@@ -142,6 +157,7 @@ class Agent:
         with contextlib.suppress(Empty):
             work = self._queue.get(timeout=timeout)
             work()
+            self._watch_states()
             return True
         return False
 
@@ -151,12 +167,15 @@ class Agent:
             task.tick()
             if task.forgettable:
                 del self.tasks[name]
+        now = self.clock.now()
+        if any(now >= failure.retry_at for failure in self._failed.values()):
+            self._failed = {file: failure for file, failure in self._failed.items() if now < failure.retry_at}
+            self._decide()
         self._watch_states()
-        running = {name: task.runner.slot or task.store.slots.running for name, task in self.tasks.items()}
-        evidence = {name: task.picture().evidence for name, task in self.tasks.items()}
-        self._uplink.tick(profile.running(running), evidence, self.clock.now())
-        if self.clock.now() >= self._next_picture:
-            self._next_picture = self.clock.now() + PICTURE
+        running = {name: task.running for name, task in self.tasks.items()}
+        evidence = {name: task.told for name, task in self.tasks.items()}
+        self._uplink.tick(profile.running(running), evidence, now)
+        if now >= self._next_picture:
             self._draw()
 
     # --- what a task asks for (see managed.Host) ---
@@ -190,7 +209,9 @@ class Agent:
         if refusal is None:
             self.say(bundle.task, f"version {bundle.slot.version} runs", f"from {bundle.file}")
         else:
-            self._failed[bundle.file] = bundle.slot.id, f"{bundle.file}: {refusal.reason}: {refusal}"
+            retry_at = self.clock.now() + RETRY if refusal.reason in PASSING else float("inf")
+            why = f"{bundle.file}: {refusal.reason}: {refusal}"
+            self._failed[bundle.file] = Failure(bundle.slot.id, why, retry_at)
         self._decide()
 
     # --- the drop folder ---
@@ -201,6 +222,7 @@ class Agent:
 
     def _see(self, found: Mapping[str, Bundle | Bad]) -> None:
         for file in self._found.keys() - found.keys():
+            self._failed.pop(file, None)
             drop_folder.tell(self._folder, file, "")
         self._found = found
         self._decide()
@@ -212,9 +234,9 @@ class Agent:
         for deed in drop_folder.decide(self._found, {name: drop for name, drop in taken.items() if drop}):
             match deed:
                 case Deploy(bundle):
-                    content, why = self._failed.get(bundle.file, ("", ""))
-                    if content == bundle.slot.id:
-                        complaints.append(Complain(bundle.file, why, bundle.task))
+                    failure = self._failed.get(bundle.file)
+                    if failure and failure.content == bundle.slot.id:
+                        complaints.append(Complain(bundle.file, failure.why, bundle.task))
                     else:
                         self._task(bundle.task).deploy(bundle, self._folder)
                 case Complain():
@@ -254,14 +276,16 @@ class Agent:
                 self._invited(message)
 
     def _invited(self, invitation: RoundOpen) -> None:
-        """Train aside, one round of a plan at a time: an invitation that comes while at it comes again."""
+        """Train aside, one round of a plan at a time: the newest invitation that comes while at it waits."""
         task = self.tasks.get(invitation.plan)
         data = task.training_data if task else None
         what = f"round {invitation.round}"
         if data is None or self._link is None:
             self.say(invitation.plan, what, "no task of this name trains here")
-        elif invitation.plan not in self._training:
-            self._training.add(invitation.plan)
+        elif invitation.plan in self._training:
+            self._training[invitation.plan] = invitation
+        else:
+            self._training[invitation.plan] = None
             self.say(invitation.plan, what, "training")
             train, link = self._train, self._link
             self.aside(
@@ -269,23 +293,28 @@ class Agent:
             )
 
     def _trained(self, invitation: RoundOpen, result: Refusal | None) -> None:
-        self._training.discard(invitation.plan)
-        self.say(
-            invitation.plan, f"round {invitation.round} {'failed' if result else 'done'}", str(result or "")
-        )
+        ended = "failed" if result else "done"
+        self.say(invitation.plan, f"round {invitation.round} {ended}", str(result or ""))
+        following = self._training.pop(invitation.plan)
+        if following:
+            self._invited(following)
 
     # --- telling ---
 
     def _watch_states(self) -> None:
-        """One line per change of a task's state; the server hears of it at once."""
-        states = {name: task.status() for name, task in self.tasks.items()}
-        for name, now in states.items():
-            if self._states.get(name) != now.state:
-                self.say(name, now.state, now.cause)
-                self._uplink.say_soon()
-        self._states = {name: now.state for name, now in states.items()}
+        """A task's change of state is one line; of that and of another version everybody hears at once."""
+        before, self._states = self._states, {}
+        for name, task in self.tasks.items():
+            status, running = task.status(), task.running
+            self._states[name] = status.state, running.id if running else ""
+            if before.get(name, ("",))[0] != status.state:
+                self.say(name, status.state, status.cause)
+        if self._states != before:
+            self._uplink.say_soon()
+            self._draw()
 
     def _draw(self) -> None:
+        self._next_picture = self.clock.now() + PICTURE
         picture = Picture(
             board=self._board.id,
             pid=os.getpid(),
@@ -295,10 +324,14 @@ class Agent:
             connected=self._uplink.connected,
             outbox=len(self._outbox),
             tasks={name: task.picture() for name, task in self.tasks.items()},
-            problems=self._problems,
+            problems=self._problems | self._problem_of_folder(),
         )
         with contextlib.suppress(OSError):  # a full disk: readers see the old picture grow stale
             intents.replace(self._state / "status.json", picture)
+
+    def _problem_of_folder(self) -> dict[str, str]:
+        gone = self._watcher.gone
+        return {str(self._folder): f"the specs folder is gone; {drop_folder.WAITS}"} if gone else {}
 
     # --- helpers ---
 

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ PATIENCE = 10.0
 """Seconds after which a folder that never stands still is read anyway; whatever was half-written is
 checked as such.
 """
+WAITS = "nothing that came from it is stopped, and it is looked for every few seconds"
 RESCAN_MS = 5000
 """A look even without a notification: some file systems give none."""
 
@@ -252,7 +254,8 @@ def being_written(path: Path) -> bool:
 
 class Watcher:
     """Calls `looked` on its own thread with what lies in the folder: first at once, then whenever it has
-    changed and stands still. A folder that is not there says nothing."""
+    changed and stands still. A folder that is gone or was unmounted says nothing: only one that is there and
+    empty means that every file was deleted."""
 
     def __init__(
         self, root: Path, check: Callable[[Path, str], Spec], looked: Callable[[Found], None]
@@ -261,6 +264,9 @@ class Watcher:
         self._check = check
         self._looked = looked
         self._read: dict[str, tuple[Look, Bundle | Bad]] = {}
+        self._device: int | None = None
+        self.gone = False
+        """The folder is not there."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drop-folder", daemon=True)
 
@@ -276,11 +282,23 @@ class Watcher:
         for _ in self._notifications():
             try:
                 now = self._settled(last or {})
-                if now != last and self._root.is_dir() and not self._stop.is_set():
+                if not self._stop.is_set() and self._is_there(now) and now != last:
                     last = now
-                    self._looked({file: self._item(file, now) for file in specs_in(self._root)})
+                    found = {file: self._item(file, now) for file in specs_in(self._root)}
+                    self._read = {file: self._read[file] for file in found}
+                    self._looked(found)
             except Exception:
                 log.exception("%s could not be read; looking again after the next change", self._root)
+
+    def _is_there(self, now: Look) -> bool:
+        """An empty folder on another file system than before is the place where it was mounted."""
+        device = self._root.stat().st_dev if self._root.is_dir() else None
+        gone = device is None or (not now and self._device not in (None, device))
+        if gone != self.gone:
+            log.warning("%s is %s", self._root, f"gone; {WAITS}" if gone else "back")
+        self.gone = gone
+        self._device = self._device if gone else device
+        return not gone
 
     def _item(self, file: str, seen: Look) -> Bundle | Bad:
         """What the file is, read again only when something it depends on changed."""
@@ -294,15 +312,20 @@ class Watcher:
         """One at once, then one per change; ends with `stop`. Where the system gives none (a folder that is
         not there, too many watches), the folder is looked at all the same."""
         yield
+        said = ""
         while not self._stop.is_set():
             try:
                 yield from self._changes()
             except (OSError, RuntimeError) as error:
-                log.warning("%s cannot be watched: %s; looking now and then", self._root, error)
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("%s cannot be watched: %s; looking now and then", self._root, said)
                 self._stop.wait(RESCAN_MS / 1000)
                 yield
 
     def _changes(self) -> Iterator[None]:
+        """Until another folder stands in this one's place: mounted, unmounted, renamed."""
+        watched = self._root.stat()
         watch = watchfiles.watch(
             self._root,
             watch_filter=lambda _, path: _matters(Path(path), self._root),
@@ -314,6 +337,8 @@ class Watcher:
         )
         for _ in watch:
             yield
+            if not os.path.samestat(watched, self._root.stat()):
+                return
 
     def _settled(self, last: Look) -> Look:
         """The folder, once two glances agree and nobody is writing one of the files that changed."""

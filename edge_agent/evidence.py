@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from cloud_broker.wire.messages import Reason
 
@@ -15,6 +16,27 @@ class StartError(Exception):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+class NearMiss(NamedTuple):
+    """A trigger that almost fired, and why it did not."""
+
+    trigger: str
+    time: float
+    why: str
+
+
+class Counts(NamedTuple):
+    """What the stages of a task have seen so far and done nothing with."""
+
+    late: int = 0
+    """Events that came after their window was forgotten."""
+    near_misses: int = 0
+    missed: tuple[NearMiss, ...] = ()
+    """The newest of the near misses, newest last."""
+
+
+NOTHING = Counts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +56,7 @@ class Evidence:
     """Items, or writes, that failed; the task went on."""
     dropped: int = 0
     """Items given up because a bounded queue was full, or by run.mode and run.debounce."""
-    late: int = 0
-    near_misses: int = 0
+    counts: Counts = NOTHING
     last_error: str | None = None
     failed: str | None = None
     """Why the loop itself ended, when it did so on its own."""
@@ -53,8 +74,8 @@ class Ledger:
     def evidence(self) -> Evidence:
         return self._evidence
 
-    def beat(self, now: float, late: int, near_misses: int) -> None:
-        self._change(heartbeat=now, late=late, near_misses=near_misses)
+    def beat(self, now: float, counts: Counts) -> None:
+        self._change(heartbeat=now, counts=counts)
 
     def events(self, count: int, now: float) -> None:
         with self._lock:

@@ -12,11 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
 
-from cloud_broker.wire.messages import Notice
+from cloud_broker.wire.messages import Notice, TaskEvidence
 from cloud_broker.wire.signing import Trusted
 from edge_agent import drop_folder, health, releases, status, updater
 from edge_agent.clock import Clock
 from edge_agent.drop_folder import Bundle
+from edge_agent.evidence import NOTHING
 from edge_agent.health import Probation
 from edge_agent.releases import Launched, Refusal, Tools
 from edge_agent.slots import Recovery, Slot, Store
@@ -124,6 +125,11 @@ class Managed:
         kept = slots.running or slots.previous or slots.dropped or slots.refused or slots.pending
         return not (kept or self.problem or self._dropping or self.update.phase in updater.BUSY)
 
+    @property
+    def running(self) -> Slot | None:
+        """The version that runs, or is about to."""
+        return self.runner.slot or self.store.slots.running
+
     def status(self) -> Status:
         now = self._host.clock.now()
         update, slot = self.update, self.runner.slot
@@ -149,7 +155,7 @@ class Managed:
 
     def picture(self) -> TaskPicture:
         slots, evidence = self.store.slots, self.runner.evidence
-        running = self.runner.slot or slots.running
+        running, counts = self.running, evidence.counts if evidence else NOTHING
         return TaskPicture(
             version=running.version if running else "",
             release=running.release if running else "",
@@ -157,9 +163,16 @@ class Managed:
             previous=slots.previous.version if slots.previous else "",
             update=self.update.phase,
             dropped=evidence.dropped if evidence else 0,
-            late=evidence.late if evidence else 0,
-            evidence=status.for_wire(self.status(), evidence),
+            late=counts.late,
+            near_misses=counts.near_misses,
+            missed=tuple(map(status.missed, counts.missed)),
+            evidence=self.told,
         )
+
+    @property
+    def told(self) -> TaskEvidence:
+        """What the server hears of it."""
+        return status.for_wire(self.status(), self.runner.evidence)
 
     # --- the release machine ---
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.events import Batch, Row, batches
-from edge_agent.evidence import Ledger
+from edge_agent.evidence import NOTHING, Counts, Ledger
 from edge_agent.inbox import AHEAD, TAKE, Entry
 from edge_agent.spec.model import Limits, Run
 
@@ -52,8 +52,8 @@ class Stage(Protocol):
     def due(self) -> float | None:
         """When `tick` should be called next."""
 
-    def counts(self) -> tuple[int, int]:
-        """(late events, near misses) so far."""
+    def counts(self) -> Counts:
+        """So far."""
 
     def reset(self) -> None:
         """Start again with empty state (limits.on_breach = "restart")."""
@@ -73,8 +73,8 @@ class StageBase:
     def due(self) -> float | None:
         return None
 
-    def counts(self) -> tuple[int, int]:
-        return 0, 0
+    def counts(self) -> Counts:
+        return NOTHING
 
     def reset(self) -> None:
         pass
@@ -236,10 +236,11 @@ class Pipeline:
 
     # --- life -----------------------------------------------------------------------------------------------
 
-    def counts(self) -> tuple[int, int]:
-        """(late events, near misses) of all stages."""
-        late, near_misses = zip(*(stage.counts() for stage in self.plan.stages.values()), strict=True)
-        return sum(late), sum(near_misses)
+    def counts(self) -> Counts:
+        """Of all stages; triggers, which alone can miss, are one stage."""
+        counts = [stage.counts() for stage in self.plan.stages.values()]
+        newest = max(counts, key=lambda each: each.near_misses, default=NOTHING)
+        return newest._replace(late=sum(each.late for each in counts))
 
     def close(self) -> None:
         """Let go of what the stages hold (model, script's process)."""

@@ -1,13 +1,15 @@
 """What state a task is in, computed from evidence each time it is asked for and never stored, with its cause.
 
-The agent writes the whole picture to `status.json` once a second; readers (`walle status`) call `read`, which
-says so when that picture is old. Rules are rows: the first that applies names the state.
+The agent writes the whole picture to `status.json` once a second and at once when a state or a version
+changes; readers (`walle status`) call `read`, which says so when that picture is old. Rules are rows: the
+first that applies names the state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +17,7 @@ from pydantic import Field
 
 from cloud_broker.wire.messages import Record, TaskEvidence
 from edge_agent import health
-from edge_agent.evidence import Evidence
+from edge_agent.evidence import Evidence, NearMiss
 from edge_agent.intents import load
 from edge_agent.supervisor import Life, Phase
 
@@ -137,6 +139,12 @@ def for_wire(status: Status, evidence: Evidence | None) -> TaskEvidence:
     )
 
 
+def missed(miss: NearMiss) -> str:
+    """ "2026-03-01T21:03:40.000+00:00 door: pir.high came too late (29 s > 20 s)" """
+    when = datetime.fromtimestamp(miss.time, UTC).isoformat(timespec="milliseconds")
+    return f"{when} {miss.trigger}: {miss.why}"[:MAX_CAUSE]
+
+
 # --- status.json ---
 
 
@@ -154,6 +162,9 @@ class TaskPicture(Record):
     """Phase of the release at work or last seen."""
     dropped: int
     late: int
+    near_misses: int
+    missed: tuple[str, ...]
+    """The newest near misses of its triggers, newest last: when, which, why not."""
     evidence: TaskEvidence
 
 
@@ -172,7 +183,7 @@ class Picture(Record):
     """Reports not yet delivered."""
     tasks: Mapping[str, TaskPicture]
     problems: Mapping[str, str]
-    """Dropped file -> what is wrong with it."""
+    """Dropped file, or the specs folder -> what is wrong with it."""
 
 
 class NotRunning(Exception):

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from edge_agent.events import Batch, Column, ItemError, evaluate
+from edge_agent.evidence import Counts
 from edge_agent.pipeline import StageBase
 from edge_agent.spec.expressions import Expression, compile_aggregate, compile_expression
 from edge_agent.spec.model import Stream
@@ -46,8 +47,8 @@ class StreamStage(StageBase):
         if spec.window:
             self.silence = spec.window.idle
 
-    def counts(self) -> tuple[int, int]:
-        return self._window.late if self._window else 0, 0
+    def counts(self) -> Counts:
+        return Counts(late=self._window.late if self._window else 0)
 
     def push(self, origin: str, batch: Batch, now: float) -> list[Batch]:  # noqa: ARG002
         if self._filter:

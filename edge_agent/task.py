@@ -151,7 +151,7 @@ class Task:
         self._pipeline.tick(now)
         worked = self._pipeline.work()
         now = self._clock.now()
-        self._ledger.beat(now, *self._pipeline.counts())
+        self._ledger.beat(now, self._pipeline.counts())
         if now >= self._flushed + FLUSH:
             self._flush()
         return bool(entries) or worked

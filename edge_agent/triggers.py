@@ -10,13 +10,13 @@ prefix with the event. A pattern matches consecutive events; "*" stands for any 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
 from edge_agent.events import Batch, ItemError, Row, batches
+from edge_agent.evidence import NOTHING, Counts, NearMiss
 from edge_agent.pipeline import StageBase
 from edge_agent.spec.model import (
     EventTrigger,
@@ -30,7 +30,7 @@ from edge_agent.streams import Formula
 
 ANY = "*"
 COLUMN = re.compile(r"\{(\w+)\}")
-NEAR_MISSES = 50
+NEAR_MISSES = 20
 """The newest near misses that are kept."""
 
 
@@ -39,14 +39,6 @@ class Pattern(NamedTuple):
     names: tuple[str, ...]
     within: float | None = None
     """Seconds from the first event to the last."""
-
-
-class NearMiss(NamedTuple):
-    """A trigger that almost fired, and why it did not."""
-
-    trigger: str
-    time: float
-    why: str
 
 
 class Matched(NamedTuple):
@@ -136,8 +128,7 @@ class TriggerStage(StageBase):
         input: str | None,
         now: float,
     ) -> None:
-        self.missed: deque[NearMiss] = deque(maxlen=NEAR_MISSES)
-        self._misses = 0
+        self._counts = NOTHING
         self._events = events
         self._mqtt = mqtt
         self._input = input
@@ -193,8 +184,9 @@ class TriggerStage(StageBase):
         return []
 
     def _miss(self, missed: Sequence[NearMiss]) -> None:
-        self._misses += len(missed)
-        self.missed.extend(missed)
+        if missed:
+            total, newest = self._counts.near_misses + len(missed), (*self._counts.missed, *missed)
+            self._counts = Counts(near_misses=total, missed=newest[-NEAR_MISSES:])
 
     def tick(self, now: float) -> list[Batch]:
         """A schedule fires at multiples of `every` since the epoch, so it never drifts; what was slept
@@ -211,8 +203,8 @@ class TriggerStage(StageBase):
             fired += self._fire(id, Row(due, {}))
         return batches(fired)
 
-    def counts(self) -> tuple[int, int]:
-        return 0, self._misses
+    def counts(self) -> Counts:
+        return self._counts
 
     def due(self) -> float | None:
         return min(self._dues.values(), default=None)

@@ -39,15 +39,16 @@ from cloud_broker.wire.messages import (
 )
 from edge_agent import __main__ as wiring
 from edge_agent import uplink
-from edge_agent.agent import Agent, AgentError
+from edge_agent.agent import RETRY, Agent, AgentError
 from edge_agent.clock import Clock, ManualClock
 from edge_agent.config import BoardConfig
-from edge_agent.evidence import Evidence, StartError
+from edge_agent.evidence import Counts, Evidence, NearMiss, StartError
 from edge_agent.outbox import Outbox
 from edge_agent.profile import Board
 from edge_agent.releases import Refusal, Tools
 from edge_agent.slots import Store
 from edge_agent.spec import Spec
+from edge_agent.status import Picture, read
 
 KEY, STRANGER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 Caplog = pytest.LogCaptureFixture
@@ -207,6 +208,14 @@ class World:
     def status(self, task: str = "hot") -> str:
         assert self.agent is not None
         return self.agent.tasks[task].status().state
+
+    @property
+    def picture(self) -> Picture:
+        return read(self.config.state, self.clock.now())
+
+    @property
+    def problems(self) -> list[str]:
+        return list(self.picture.problems.values())
 
     def drop(self, name: str, text: str) -> None:
         path = self.config.specs_folder / name
@@ -375,6 +384,75 @@ def test_a_drop_that_cannot_start_leaves_the_old_version_alone(world: World) -> 
     world.until(lambda: "start_failed: sink out: Permission denied" in world.told("hot.toml"))
     assert world.running == ["1.0.0"]
     assert len(list((world.store.root / "versions").iterdir())) == 1
+
+
+def test_a_drop_without_room_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_disk: object, path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    world.boot()
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.intents.Disk.write", full)
+        world.drop("hot.toml", spec_text("1.0.0"))
+        world.until(lambda: "disk_full: " in world.told("hot.toml"))
+        world.settle()
+        assert world.built == []
+    world.clock.advance(RETRY)
+    world.until(lambda: world.running == ["1.0.0"] and "running: hot 1.0.0" in world.told("hot.toml"))
+
+
+def test_a_drop_that_failed_is_tried_again_when_it_is_dropped_again(world: World) -> None:
+    world.boot()
+    for attempt in (1, 2):
+        world.drop("hot.toml", spec_text("1.0.13"))
+        world.until(lambda: "start_failed" in world.told("hot.toml"))
+        (world.config.specs_folder / "hot.toml").unlink()
+        world.until(lambda: world.told("hot.toml") == "")
+        assert len(world.built) == attempt
+
+
+def test_a_specs_folder_that_is_gone_stops_nothing(world: World) -> None:
+    world.boot()
+    world.drop("hot.toml", spec_text("1.0.0"))
+    world.until(lambda: world.running == ["1.0.0"])
+    world.crash()
+    away = world.folder / "away"
+    world.config.specs_folder.rename(away)
+    world.boot()
+    world.until(lambda: world.running == ["1.0.0"] and world.problems)
+    assert "the specs folder is gone; nothing that came from it is stopped" in world.problems[0]
+    away.rename(world.config.specs_folder)
+    world.until(lambda: world.clock.advance(1.0) or not world.problems)
+    world.settle()
+    assert world.running == ["1.0.0"]
+
+
+def test_a_change_of_state_or_version_is_in_the_picture_at_once(world: World) -> None:
+    """The clock stands still, so no picture is due by time."""
+    world.boot()
+    for version in ("1.0.0", "1.1.0"):
+        world.drop("hot.toml", spec_text(version))
+        world.until(lambda: version in world.told("hot.toml"))  # noqa: B023
+        task = world.picture.tasks["hot"]
+        assert (task.version, task.evidence.state) == (version, "running")
+    (world.config.specs_folder / "hot.toml").unlink()
+    world.until(lambda: not world.running)
+    assert world.picture.tasks["hot"].evidence.state == "stopped"
+
+
+def test_near_misses_can_be_read_in_the_picture(world: World) -> None:
+    world.boot()
+    world.drop("hot.toml", spec_text("1.0.0"))
+    world.until(lambda: world.running == ["1.0.0"])
+    miss = NearMiss("door", 1000.0, "pir.high came too late (29 s > 20 s)")
+    world.built[0].show(counts=Counts(late=1, near_misses=2, missed=(miss,)))
+    world.clock.advance(1.0)
+    world.until(lambda: world.picture.tasks["hot"].near_misses == 2)
+    task = world.picture.tasks["hot"]
+    assert (task.late, task.missed) == (
+        1,
+        ("1970-01-01T00:16:40.000+00:00 door: pir.high came too late (29 s > 20 s)",),
+    )
 
 
 def test_a_half_written_file_is_not_loaded(world: World) -> None:
@@ -795,6 +873,29 @@ def test_an_invitation_to_train_goes_to_the_task_of_that_name(world: World, capl
     invite(2)
     world.until(lambda: "round 2 failed (round 2 ended 3 s ago)" in caplog.text)
     assert world.rounds == [(1, "{state}/d.npz"), (2, "{state}/d.npz")]
+
+
+def test_the_newest_invitation_that_comes_while_training_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = threading.Semaphore(0)
+
+    def slow(invitation: RoundOpen, _data: str, _link: Link) -> None:
+        world.rounds.append((invitation.round, ""))
+        assert done.acquire(timeout=GUARD)
+
+    monkeypatch.setattr(world, "train", slow)
+    world.boot()
+    world.drop("hot.toml", spec_text(more='[federated]\ndata = "d.npz"\n'))
+    world.until(lambda: world.running)
+    for round in (1, 2, 3):
+        invitation = RoundOpen(
+            plan="hot", round=round, base="a" * 64, size=10, blobs=world.base, deadline=2000.0
+        )
+        world.send(invitation, "round")
+    world.until(lambda: world.rounds == [(1, "")])
+    done.release(2)
+    world.until(lambda: world.rounds == [(1, ""), (3, "")])
 
 
 def test_one_agent_per_state_folder(world: World) -> None:

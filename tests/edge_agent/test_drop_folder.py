@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -285,7 +286,19 @@ def test_a_folder_that_vanishes_says_nothing_until_it_is_back(
     with Ears(root, refuse) as ears:
         assert ears.next() == ["a.toml"]
         os.rename(root, tmp_path / "away")
+        while not ears.watcher.gone:
+            time.sleep(0.01)
+        assert ears.seen.empty()
         root.mkdir()
         (root / "b.toml").touch()
         while ears.next() != ["b.toml"]:
             pass
+    assert not ears.watcher.gone
+
+
+def test_a_folder_whose_file_system_is_gone_deletes_nothing(tmp_path: Path) -> None:
+    watcher = Watcher(tmp_path, refuse, lambda _: None)
+    full = {"a.toml": (1, 1, 1)}
+    assert [watcher._is_there(now) for now in (full, {}, full)] == [True, True, True]
+    watcher._device = tmp_path.stat().st_dev + 1
+    assert [watcher._is_there(now) for now in ({}, full, {})] == [False, True, True]

@@ -80,6 +80,13 @@ def test_each_image_once_in_order_of_name(watched: Watched) -> None:
     assert watched.names() == []
 
 
+def test_a_hidden_file_is_taken_under_the_name_it_gets(watched: Watched) -> None:
+    (watched.folder / ".a.png").write_bytes(png())
+    assert watched.names() == []
+    (watched.folder / ".a.png").rename(watched.folder / "a.png")
+    assert watched.names() == ["a.png"]
+
+
 @pytest.mark.parametrize("part", [0, 1, 8, 33, 200])
 def test_a_half_written_file_is_not_read(watched: Watched, part: int) -> None:
     whole = png()

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from edge_agent.events import ItemError, Row, batches
+from edge_agent.evidence import Counts
 from edge_agent.spec.model import Item, Stream
 from edge_agent.streams import StreamStage
 
@@ -77,6 +78,6 @@ def test_late_events_are_counted_and_silence_closes_windows() -> None:
     for time in (25.0, 3.0):
         (batch,) = batches([Row(time, {"v": 1})])
         stage.push("s", batch, 100.0)
-    assert stage.counts() == (1, 0)
+    assert stage.counts() == Counts(late=1)
     assert stage.due() == 105.0
     assert [len(out) for out in stage.tick(105.0)] == [1]

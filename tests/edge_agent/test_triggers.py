@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from edge_agent.events import ItemError, Row, batches
+from edge_agent.evidence import NearMiss
 from edge_agent.spec.model import Item, Trigger
 from edge_agent.triggers import NEAR_MISSES, Pattern, Trie, TriggerStage
 
@@ -117,17 +118,19 @@ def test_a_false_or_failing_condition_is_a_near_miss() -> None:
         assert push(triggers, "pir", 2.0, {"lux": lux}) == []
     push(triggers, "door", 1.0, {})
     assert len(push(triggers, "pir", 2.0, {"lux": 1})) == 1
-    assert triggers.counts() == (0, 2)
-    assert triggers.missed[0].why == "its condition `when` was false"
-    assert triggers.missed[1].why.startswith("its condition `when`: ")
+    late, near_misses, (first, second) = triggers.counts()
+    assert (late, near_misses) == (0, 2)
+    assert first == NearMiss("door", 2.0, "its condition `when` was false")
+    assert second.why.startswith("its condition `when`: ")
 
 
 def test_near_misses_are_bounded_but_all_counted() -> None:
     triggers = stage({"on": "event", "id": "x", "pattern": ["door"], "when": "False"})
     for i in range(NEAR_MISSES + 7):
         push(triggers, "door", float(i), {})
-    assert len(triggers.missed) == NEAR_MISSES
-    assert triggers.counts() == (0, NEAR_MISSES + 7)
+    late, near_misses, newest = triggers.counts()
+    assert (late, near_misses) == (0, NEAR_MISSES + 7)
+    assert [miss.time for miss in newest] == [float(i) for i in range(7, NEAR_MISSES + 7)]
 
 
 def test_event_names_may_come_from_the_data() -> None:
