@@ -4,7 +4,7 @@ imported.
 Started by `edge_agent.script_host` as `python -I script_worker.py CODE ENTRY MEMORY TIMEOUT`. A frame is a
 length in 4 bytes, big-endian, and that much JSON. In: an item. Out: {"log": line} any number of times, then
 {"result": ...} or {"error": text}; the first answer, before any item, tells how loading went. The kernel
-ends a process that is left alone with a runaway script: an alarm is set before each call.
+ends a process that is left alone with a runaway script: an alarm is set before loading and before each call.
 """
 
 import json
@@ -17,6 +17,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+LOAD = 60.0
+"""Seconds that loading may take when nobody is left to end it; the agent itself does so sooner."""
 LINE = 2000
 """Characters of a printed line that are passed on."""
 
@@ -61,7 +63,9 @@ def main(code: str, entry: str, memory: int, timeout: float) -> None:
     sys.stdout = sys.stderr = Log(send)
     limit_memory(memory)
     namespace: dict[str, Any] = {"__name__": "walle_script", "__file__": code}
+    signal.setitimer(signal.ITIMER_REAL, LOAD)
     function = answer(send, code, lambda: load(code, entry, namespace))
+    signal.setitimer(signal.ITIMER_REAL, 0)
     if function is None:
         return
     state: dict[str, Any] = {}

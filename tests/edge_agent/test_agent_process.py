@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from edge_agent.slots import Slots
@@ -142,6 +143,24 @@ def test_a_polite_stop_flushes_and_leaves_no_picture(agent: Process) -> None:
         read(agent.state, time.time())
 
 
+def test_a_killed_agent_leaves_no_script_behind(agent: Process) -> None:
+    (agent.specs / "stuck.py").write_text("def on_result(item, state):\n    while True: pass\n")
+    (agent.specs / "idle.py").write_text("def on_result(item, state):\n    return item\n")
+    for name in ("idle", "stuck"):
+        text = spec_text("1.0.0").replace('"host"', f'"{name}"').replace(', from = "m"', "")
+        (agent.specs / f"{name}.toml").write_text(f'{text}[script]\nfile = "{name}.py"\ntimeout = "1s"\n')
+    agent.start()
+    agent.picture_when(
+        lambda seen: [task.evidence.events > 0 for task in seen.tasks.values()] == [True, True]
+    )
+    assert agent.child is not None
+    workers = psutil.Process(agent.child.pid).children()
+    assert len(workers) == 2
+    agent.end(signal.SIGKILL)
+    gone, alive = psutil.wait_procs(workers, GUARD)
+    assert (len(gone), alive) == (2, [])
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edge_agent", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=GUARD, check=False)
@@ -161,6 +180,12 @@ def test_a_bad_configuration_is_told_and_has_its_exit_code(tmp_path: Path) -> No
     result = run("--config", str(config), "--state", str(tmp_path / "state"))
     assert result.returncode == 78
     assert "board.toml: board:" in result.stderr and "board.toml: heartbeat: 5 has no unit" in result.stderr
+
+
+def test_a_token_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    result = run("--state", str(tmp_path), "--token-file", str(tmp_path / "none"))
+    assert result.returncode == 78
+    assert f"{tmp_path / 'none'}: " in result.stderr
 
 
 def test_a_state_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
