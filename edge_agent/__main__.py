@@ -79,19 +79,19 @@ def tools(board: BoardConfig, clock: Clock, task: str, link: Link | None) -> Too
 
 
 def train(board: BoardConfig, clock: Clock, invitation: RoundOpen, data: str, link: Link) -> None:
-    """Answer an invitation. Raises Refusal."""
+    """Answer an invitation, patiently while its round lasts. Raises Refusal."""
     from fl import client  # a board that never trains never loads it
 
     state = board.state.resolve()
     try:
-        client.run(
+        client.answer(
             invitation,
             Path(data.replace("{state}", str(state))),
             board=board.board,
             publish=link.publish,
             token=board.token.get_secret_value(),
             workdir=state / "rounds" / invitation.plan,
-            now=clock.now(),
+            now=clock.now,
         )
     except client.ClientError as error:
         raise Refusal(Reason.NOT_OURS, str(error)) from error
@@ -152,7 +152,12 @@ def _configuration(argv: Sequence[str] | None) -> BoardConfig:
     parser.add_argument("--mqtt", help="mqtt://host:port; without it the board works alone")
     parser.add_argument("--trust", action="append", dest="trusted", help="public key that signs releases")
     parser.add_argument("--heartbeat", help='such as "30s"')
+    parser.add_argument(
+        "--token-file", type=Path, dest="token", help="file with the secret for the blob server"
+    )
     given = {key: value for key, value in vars(parser.parse_args(argv)).items() if value is not None}
+    if "token" in given:
+        given["token"] = config.secret_in(given["token"])
     path = given.pop("config", None)
     return config.read(path, given) if path else config.load("", "command line", given)
 

@@ -78,8 +78,8 @@ def load(text: str, name: str, overrides: Mapping[str, Any] | None = None) -> Bo
     """
     try:
         fields = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: {error}") from None
+    except (ValueError, RecursionError) as error:  # also numbers too long and tables too deep
+        raise ConfigError(f"{name}: not TOML: {error}") from None
     try:
         return BoardConfig.model_validate({**fields, **(overrides or {})})
     except ValidationError as error:
@@ -96,6 +96,14 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> BoardConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     return load(text, str(path), overrides)
+
+
+def secret_in(path: Path) -> str:
+    """The secret that is all of a file: a command line can be read by everybody. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _wording(problem: ErrorDetails) -> str:

@@ -1,7 +1,7 @@
 """A board's side of a round: invited, it trains on its own data and sends back what changed in the weights.
 
 `train` is the mathematics, `contribute` one whole answer from bytes to bytes, `run` the shell that fetches
-and puts blobs, `Trainer` what an agent calls. The same invitation and data give the same bytes, so a board
+and puts blobs, `answer` what an agent calls. The same invitation and data give the same bytes, so a board
 that was killed half-way just answers again.
 """
 
@@ -130,43 +130,50 @@ def run(
     return update
 
 
-class Trainer:
-    """What an agent calls with each invitation, on whatever thread: one at a time, failures logged and, where
-    that makes sense, tried again while the round lasts."""
+def answer(
+    invitation: RoundOpen,
+    data_path: Path,
+    *,
+    board: str,
+    publish: Callable[[str, bytes], None],
+    token: str,
+    workdir: Path,
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Update:
+    """`run`, tried again while the round lasts when a transfer broke in a way that this may mend. Raises as
+    `run` does."""
+    while True:
+        try:
+            return run(
+                invitation,
+                data_path=data_path,
+                board=board,
+                publish=publish,
+                token=token,
+                workdir=workdir,
+                now=now(),
+            )
+        except FetchError as error:
+            if not error.retry:
+                raise
+            log.warning("%s: %s; trying again", _name(invitation), error)
+            sleep(RETRY)
 
-    def __init__(
-        self,
-        data_path: Path,
-        *,
-        board: str,
-        publish: Callable[[str, bytes], None],
-        token: str,
-        workdir: Path,
-        now: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._run = partial(
-            run, data_path=data_path, board=board, publish=publish, token=token, workdir=workdir
-        )
-        self._now = now
-        self._sleep = sleep
+
+class Trainer:
+    """Answers invitations on whatever thread: one at a time, failures logged."""
+
+    def __init__(self, data_path: Path, **how: Any) -> None:
+        self._answer: Callable[[RoundOpen], Update] = partial(answer, data_path=data_path, **how)
         self._lock = threading.Lock()
 
     def __call__(self, invitation: RoundOpen) -> None:
         with self._lock:
-            while not self._settled(invitation):
-                self._sleep(RETRY)
-
-    def _settled(self, invitation: RoundOpen) -> bool:
-        """Answered, or not to be answered."""
-        try:
-            self._run(invitation, now=self._now())
-        except FetchError as error:
-            log.warning("%s: %s", _name(invitation), error)
-            return not error.retry
-        except ClientError as error:
-            log.warning("not training: %s", error)
-        return True
+            try:
+                self._answer(invitation)
+            except (FetchError, ClientError) as error:
+                log.warning("not training: %s", error)
 
 
 def load_data(path: Path) -> Dataset:
