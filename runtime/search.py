@@ -81,9 +81,9 @@ def measure_all(
         best.setdefault(seconds, (name, executor))
     if not best:
         kind = ModelError if any(isinstance(error, ModelError) for error in errors) else UnsupportedError
-        raise kind(
-            f"{model.name}: no backend runs it: " + "; ".join(f"{t.backend}: {t.reason}" for t in trials)
-        )
+        told = {t.reason: ", ".join(s.backend for s in trials if s.reason == t.reason) for t in trials}
+        reasons = "; ".join(f"{names}: {reason}" for reason, names in told.items())
+        raise kind(f"{model.name}: no backend runs it: {reasons}")
     name, executor = best[min(best)]
     return Choice(name, tuple(trials)), executor
 

@@ -7,6 +7,7 @@ needed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -36,8 +37,11 @@ class TfliteBackend:
         return "absent"
 
     def compile(self, model: Model) -> TfliteExecutor:
+        """Raises ModelError for a file that our reader finds damaged, UnsupportedError if TFLite refuses."""
         if model.keep_all:
             raise UnsupportedError(f"{model.name}: the tflite backend does not keep intermediate tensors")
+        with contextlib.suppress(UnsupportedError):
+            _ = model.graph  # TFLite does not check offsets: a damaged file would end the process
         try:
             interpreter = interpreter_module().Interpreter(model_content=model.data, num_threads=1)
             for index, shape in model.input_shapes.items():

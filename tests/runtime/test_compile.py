@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import runtime
 from runtime.compile import BACKENDS, Model, load, read
-from runtime.errors import ModelError, UnsupportedError
+from runtime.errors import ModelError
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 FILES = sorted(MODELS.glob("*.tflite"))
@@ -70,10 +71,25 @@ def test_another_input_shape_flows_through() -> None:
         )
 
 
+def zeroed(data: bytes, start: int, end: int) -> bytes:
+    return data[:start] + bytes(end - start) + data[end:]
+
+
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-def test_bytes_that_are_no_model(backend: str) -> None:
-    with pytest.raises((ModelError, UnsupportedError), match="model"):
-        load(b"these are not the bytes", backend)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"these are not the bytes",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:4] + b"TFL2" + data[8:],
+        lambda data: zeroed(data, len(data) // 2, len(data)),
+    ],
+    ids=["text", "cut off", "another format", "half of it zeros"],
+)
+def test_bytes_that_are_no_model(damage: Callable[[bytes], bytes], backend: str) -> None:
+    """TFLite checks no offset: it must not see such bytes at all, for they end the process."""
+    with pytest.raises(ModelError, match="model: "):
+        load(damage(FILES[0].read_bytes()), backend)
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:

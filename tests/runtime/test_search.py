@@ -115,6 +115,12 @@ def test_when_none_can_every_reason_is_told(
         pick(clock, *backends)
 
 
+def test_a_reason_that_all_share_is_told_once(clock: Clock) -> None:
+    backends = [Fake(name, clock, fails=ModelError("cut off at byte 12")) for name in "ab"]
+    with pytest.raises(ModelError, match=r"^toy: no backend runs it: a, b: cut off at byte 12$"):
+        pick(clock, *backends)
+
+
 def test_a_second_start_measures_nothing(clock: Clock, tmp_path: Path) -> None:
     first = [Fake("a", clock, [2.0]), Fake("b", clock, [1.0])]
     second = [Fake("a", clock, [1.0]), Fake("b", clock, [2.0])]
