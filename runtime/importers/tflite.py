@@ -28,6 +28,10 @@ MAX_TENSORS = 65_536
 MAX_NODES = 65_536
 MAX_LIST = 1_000_000
 """Numbers in all lists of a file together: many tables that share one long list cannot stall the reader."""
+MAX_TEXT = 2**24
+"""Bytes in all names of a file together, for the same reason."""
+MAX_SHARING = 8
+"""How often the constants of all tensors together may outweigh the file: they may share buffers."""
 MAX_BYTES = 2**31 - 1
 """Of one tensor."""
 
@@ -77,7 +81,7 @@ class _Reader:
 
     def __init__(self, model: bytes, name: str) -> None:
         self.bytes, self.name, self.place = model, name, "the header"
-        self.budget = MAX_LIST
+        self.budget, self.text_budget, self.data_budget = MAX_LIST, MAX_TEXT, MAX_SHARING * len(model)
 
     def bad(self, what: str) -> ModelError:
         return ModelError(f"{self.name}: {self.place}: {what}")
@@ -106,6 +110,13 @@ class _Reader:
 
     def integers(self, table: Any, field: str, what: str) -> tuple[int, ...]:
         return tuple(int(number) for number in self.numbers(table, field, what))
+
+    def text(self, name: bytes | None) -> str:
+        """A name; an absent one is empty."""
+        self.text_budget -= len(name or b"")
+        if self.text_budget < 0:
+            raise self.bad(f"names of more than {MAX_TEXT} bytes together")
+        return (name or b"").decode("utf-8", "replace")
 
     def present(self, table: Any, what: str) -> Any:
         """A table that must be there; the bindings also give None for one at a null offset."""
@@ -179,7 +190,7 @@ class _Reader:
         return tuple(values)
 
     def value(self, model: Any, tensor: Any, buffers: int) -> Value:
-        name = (tensor.Name() or b"").decode("utf-8", "replace")
+        name = self.text(tensor.Name())
         self.place += f" {name!r}" if name else ""
         if tensor.Type() not in DTYPES:
             raise self.lacking(f"element type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())}")
@@ -206,13 +217,18 @@ class _Reader:
 
     def data(self, buffer: Any, shape: Shape, dtype: DType) -> Array | None:
         """The constant in a buffer; None for the empty buffer of a tensor that is computed."""
-        if self.present(buffer, "its buffer").Offset() > 1:
+        if (offset := self.present(buffer, "its buffer").Offset()) > 1:
+            if offset + buffer.Size() > len(self.bytes):
+                raise self.bad(f"data at {offset}..{offset + buffer.Size()} of {len(self.bytes)} bytes")
             raise self.lacking("data outside the flatbuffer")
         expected = math.prod(shape) * dtype.size
         if (length := buffer.DataLength()) == 0:
             return np.zeros(shape, dtype.numpy) if expected == 0 else None
         if length != expected:
             raise self.bad(f"{length} bytes of data, expected {expected} for {dtype.value} {shape}")
+        self.data_budget -= length
+        if self.data_budget < 0:
+            raise self.bad(f"the constants so far are more than {MAX_SHARING} times the file")
         stored = buffer.DataAsNumpy()
         if dtype is DType.BOOL:
             stored = stored != 0  # a bool that is neither 0 nor 1 is not one
@@ -258,7 +274,7 @@ class _Reader:
         name = _OPERATOR_NAMES.get(builtin, f"number {builtin}")
         self.place = source = f"{name}#{position}"
         if name not in OPERATORS:
-            custom = f" {(code.CustomCode() or b'').decode('utf-8', 'replace')!r}" if name == "CUSTOM" else ""
+            custom = f" {self.text(code.CustomCode())!r}" if name == "CUSTOM" else ""
             raise self.lacking(f"operator {name}{custom} is not known")
         row = OPERATORS[name]
         inputs = self.ids(self.integers(operator, "Inputs", "inputs"), tensors, optional=True)
@@ -307,7 +323,7 @@ class _Reader:
         for i in range(self.count(model.SignatureDefsLength(), MAX_NODES, "signatures")):
             self.place = f"signature {i}"
             entry = self.present(model.SignatureDefs(i), "the table")
-            key = (entry.SignatureKey() or b"").decode("utf-8", "replace")
+            key = self.text(entry.SignatureKey())
             found[key] = Signature(
                 self.arguments(entry.InputsLength(), entry.Inputs, inputs),
                 self.arguments(entry.OutputsLength(), entry.Outputs, outputs),
@@ -315,11 +331,11 @@ class _Reader:
         return MappingProxyType(found)
 
     def arguments(self, length: int, read: Callable[[int], Any], ends: tuple[int, ...]) -> Mapping[str, int]:
-        arguments = {}
+        arguments, known = {}, frozenset(ends)
         for i in range(self.count(length, MAX_TENSORS, "arguments")):
             entry = self.present(read(i), f"argument {i}")
-            name = (entry.Name() or b"").decode("utf-8", "replace")
-            if entry.TensorIndex() not in ends:
+            name = self.text(entry.Name())
+            if entry.TensorIndex() not in known:
                 raise self.bad(
                     f"argument {name!r} is tensor {entry.TensorIndex()}, not one of the graph's {ends}"
                 )

@@ -195,6 +195,20 @@ def test_lists_are_bounded(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
         load(write(SMALL), "small")
 
 
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MAX_TEXT", "tensor 0: names of more than 0 bytes together"),
+        ("MAX_SHARING", "tensor 1 'w': the constants so far are more than 0 times the file"),
+    ],
+)
+def test_what_tensors_share_is_bounded(limit: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name or a buffer costs the file once, and the reader once for every tensor that points to it."""
+    monkeypatch.setattr(importer, limit, 0)
+    with pytest.raises(ModelError, match=message):
+        load(write(SMALL), "small")
+
+
 # ---------------------------------------------------------------- fuzzing
 
 
