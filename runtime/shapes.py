@@ -71,9 +71,12 @@ class Operands:
         return value
 
     def shape(self, i: int, rank: int | None = None) -> Shape:
+        """Of an operand that is data: no rule has to think of one without elements."""
         shape = self.value(i).shape
         if rank is not None and len(shape) != rank:
             raise self.bad(f"input {i} has shape {shape}, expected rank {rank}")
+        if 0 in shape:
+            raise self.bad(f"input {i} has shape {shape}, expected sizes >= 1")
         return shape
 
     def constant(self, i: int) -> tuple[int, ...]:

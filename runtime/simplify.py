@@ -33,11 +33,12 @@ def simplify(graph: Graph) -> Graph:
 def fold(graph: Graph) -> Graph:
     """Atoms on constants become constants, computed by the reference backend."""
     values, nodes, budget = list(graph.values), list[Node](), FOLD_LIMIT
+    ends = frozenset(graph.outputs)
     for node in graph.nodes:
         outputs = [values[i] for i in node.outputs]
         size = sum(value.nbytes for value in outputs)
         operands = _foldable(node, values)
-        if operands is None or size > budget or set(node.outputs) & set(graph.outputs):
+        if operands is None or size > budget or not ends.isdisjoint(node.outputs):
             nodes.append(node)
             continue
         budget -= size
@@ -59,7 +60,7 @@ def _foldable(node: Node, values: Sequence[Value]) -> list[Array] | None:
 
 def alias(graph: Graph) -> Graph:
     """Drops identity copies: readers of the copy read its input, or the input's producer writes the copy."""
-    produced = {i for node in graph.nodes for i in node.outputs}
+    produced, ends = {i for node in graph.nodes for i in node.outputs}, frozenset(graph.outputs)
     renamed: dict[int, int] = {}
     nodes = []
     for node in graph.nodes:
@@ -68,9 +69,9 @@ def alias(graph: Graph) -> Graph:
             nodes.append(node)
             continue
         source, copy = node.inputs[0], node.outputs[0]
-        if copy not in graph.outputs:
+        if copy not in ends:
             renamed[copy] = source
-        elif source in produced and source not in graph.outputs:
+        elif source in produced and source not in ends:
             nodes = [_with_value(earlier, source, copy) for earlier in nodes]
             renamed[source] = copy
             renamed |= {i: copy for i, to in renamed.items() if to == source}

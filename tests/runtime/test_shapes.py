@@ -112,6 +112,8 @@ def test_split_gives_each_output_its_part():
         ("MAX_POOL_2D", ((1, 4, 4, 2),), {**POOL, "stride_w": 0}, ModelError, "stride_w = 0"),
         ("CONV_2D", ((1, 4, 4, 3), (5, 1, 1, 2), None), CONV, ModelError, "do not fit an input of 3"),
         ("CONV_2D", ((1, 4, 4, 2), (5, 1, 1, 2), (4,)), CONV, ModelError, "bias has 4 elements, expected 5"),
+        ("CONV_2D", ((1, 4, 4, 2), (5, 1, 1, 0), None), CONV, ModelError, "input 1 .* expected sizes >= 1"),
+        ("FULLY_CONNECTED", ((5,), (4, 0), None), {"keep_num_dims": False}, ModelError, "sizes >= 1"),
         ("DEPTHWISE_CONV_2D", ((1, 4, 4, 2), (1, 1, 1, 3), None), CONV, ModelError, "do not fit"),
         ("FULLY_CONNECTED", ((5,), (4, 3), None), {"keep_num_dims": False}, ModelError, "rows of 3"),
         ("BATCH_MATMUL", ((2, 3), (2, 3)), {"adj_x": False, "adj_y": False}, ModelError, "inner sizes"),
