@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ class Program:
     """Runs one model. A lock makes the runs of one Program take turns, for they share one arena."""
 
     def __init__(self, executor: Executor, backend: str) -> None:
-        self.inputs, self.outputs, self.backend = executor.inputs, executor.outputs, backend
-        self._executor, self._lock = executor, threading.Lock()
+        self.inputs, self.outputs = distinct(executor.inputs), distinct(executor.outputs)
+        self.backend, self._executor, self._lock = backend, executor, threading.Lock()
 
     def __repr__(self) -> str:
         sides = (
@@ -60,6 +61,17 @@ class Program:
             got = "one array" if one else f"{len(inputs)} arrays"
             raise RunError(f"expected a list of {len(names)} arrays, for {', '.join(names)}; got {got}")
         return inputs
+
+
+def distinct(tensors: Sequence[TensorInfo]) -> tuple[TensorInfo, ...]:
+    """The tensors, each under a name of its own: where a file repeats one, the later gets its number."""
+    named: dict[str, TensorInfo] = {}
+    for i, tensor in enumerate(tensors):
+        name = tensor.name
+        while name in named:
+            name += f"#{i}"
+        named[name] = replace(tensor, name=name)
+    return tuple(named.values())
 
 
 def check(tensor: TensorInfo, array: Any) -> None:

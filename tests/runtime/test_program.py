@@ -12,6 +12,7 @@ import pytest
 import runtime
 from runtime import RunError, TensorInfo
 from runtime.graph import DType
+from runtime.program import distinct
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 
@@ -29,6 +30,13 @@ def test_it_describes_its_ends(program: runtime.Program) -> None:
     (tensor,) = program.inputs
     assert isinstance(tensor, TensorInfo) and tensor.dtype is DType.I8 and tensor.scale > 0
     assert repr(program).startswith("<Program on cpu: (")
+
+
+def test_names_that_a_model_repeats_are_told_apart() -> None:
+    """Of a model with two tensors of one name, no output is lost."""
+    names = ["x", "x", "", "x#3", "x", ""]
+    told = [t.name for t in distinct([TensorInfo(name, (1,), DType.F32) for name in names])]
+    assert told == ["x", "x#1", "", "x#3", "x#4", "#5"]
 
 
 def test_inputs_by_name_and_in_order_are_the_same(program: runtime.Program) -> None:
