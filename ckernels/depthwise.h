@@ -11,6 +11,7 @@ enum { BLOCK = 4 }; /* vectors that are summed side by side */
 
 typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
 typedef int8_t bytes __attribute__((vector_size(VL), aligned(1), may_alias));
 typedef uint8_t ubytes __attribute__((vector_size(VL), aligned(1), may_alias));
 
@@ -74,16 +75,16 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
     const int64_t wide = vectors * VL;
     const ivec zero = p->in_zero - (ivec){0};
     for (; c + wide <= p->channels; c += wide) {
-        ivec acc[BLOCK];
+        uvec acc[BLOCK];
         int32_t sums[BLOCK * VL];
-        for (int j = 0; j < vectors; j++) acc[j] = *(const ivec *)(bias + c + j * VL);
+        for (int j = 0; j < vectors; j++) acc[j] = *(const uvec *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const uint8_t *from = (rows[t] < 0 ? pad : in + rows[t]) + c;
             const int32_t *w = weights + t * p->channels + c;
             for (int j = 0; j < vectors; j++) {
                 ivec x = is_signed ? __builtin_convertvector(*(const bytes *)(from + j * VL), ivec)
                                    : __builtin_convertvector(*(const ubytes *)(from + j * VL), ivec);
-                acc[j] += (x - zero) * *(const ivec *)(w + j * VL);
+                acc[j] += (uvec)((x - zero) * *(const ivec *)(w + j * VL));
             }
         }
         memcpy(sums, acc, (size_t)wide * sizeof *sums);
@@ -110,12 +111,13 @@ ck_status WHOLE_NAME(const void *params, char *const *bases) {
             c = whole_block(p, 0, 1, c, in, pad, weights, bias, rows, out);
         }
         for (; c < p->channels; c++) {
-            int32_t sum = bias[c];
+            uint32_t sum = (uint32_t)bias[c];
             for (int64_t t = 0; t < p->taps; t++) {
                 const uint8_t raw = (rows[t] < 0 ? pad : in + rows[t])[c];
-                sum += ((is_signed ? (int8_t)raw : raw) - p->in_zero) * weights[t * p->channels + c];
+                const int32_t x = (is_signed ? (int8_t)raw : raw) - p->in_zero;
+                sum += (uint32_t)(x * weights[t * p->channels + c]);
             }
-            store(p, &sum, out, c, 1);
+            store(p, &(const int32_t){(int32_t)sum}, out, c, 1);
         }
     }
     return CK_OK;

@@ -12,6 +12,7 @@ enum { L2_BYTES = 192 * 1024 };
 enum { VECTORS = NR / VL };
 
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
 
 static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t at, int64_t n0, int64_t n) {
     const int64_t step = p->c_view.strides[2];
@@ -30,17 +31,17 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
 static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a,
                                                        int64_t depth, const char *panel, char *c, int64_t at,
                                                        int used, int64_t n0, int64_t n) {
-    vec acc[MR][VECTORS];
+    uvec acc[MR][VECTORS];
     const vec *b = (const vec *)panel;
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < VECTORS; j++) acc[i][j] = b[j];
+        for (int j = 0; j < VECTORS; j++) acc[i][j] = (uvec)b[j];
     for (int64_t k = 0; k < depth; k += 2) {
         b += VECTORS;
         for (int i = 0; i < rows; i++) {
             int32_t pair;
             memcpy(&pair, a + i * depth + k, sizeof pair);
             vec both = pair - (vec){0};
-            for (int j = 0; j < VECTORS; j++) acc[i][j] += PAIRS(both, b[j]);
+            for (int j = 0; j < VECTORS; j++) acc[i][j] += (uvec)PAIRS(both, b[j]);
         }
     }
     for (int i = 0; i < rows; i++) {

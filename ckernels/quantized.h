@@ -27,7 +27,7 @@ static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift
 }
 
 /* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point,
- * clamp. Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it.
+ * clamp; sums wrap. Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it.
  * `away`: 1 takes halves away from zero, 0 up.
  */
 static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *restrict sums,
@@ -40,7 +40,8 @@ static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *res
         const int64_t product = (int64_t)(int32_t)((uint32_t)sums[j] << left) * multiplier[j];
         const int32_t scaled = (int32_t)((uint64_t)(product + (1 << 30)) >> 31);
         const int32_t mask = (int32_t)((1u << right) - 1u);
-        int32_t x = (scaled >> right) + ((scaled & mask) > (mask >> 1) + ((scaled < 0) & away)) + zero;
+        const int32_t up = (scaled & mask) > (mask >> 1) + ((scaled < 0) & away);
+        int32_t x = (int32_t)((uint32_t)(scaled >> right) + (uint32_t)up + (uint32_t)zero);
         x = x < low ? low : x;
         out[j] = x > high ? high : x;
     }

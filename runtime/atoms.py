@@ -54,9 +54,9 @@ class Requantize:
     """Integer epilogue of a GEMM: s32 accumulator -> stored integer, as TFLite's kernels round.
 
     out = clamp(zero_point + multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]), low, high),
-    where the fixed-point product is saturating-rounding-doubling-high-multiply, then a rounding right shift
-    (`shift` is the power of two, negative shifts right). One (multiplier, shift) per column n, or a single
-    one for all.
+    in s32 that wraps, where the fixed-point product is saturating-rounding-doubling-high-multiply, then a
+    rounding right shift (`shift` is the power of two, negative shifts right). One (multiplier, shift) per
+    column n, or a single one for all.
     """
 
     multiplier: tuple[int, ...]

@@ -123,7 +123,7 @@ def _epilogue(epilogue: Clamp | Requantize | None, sums: Array) -> Array:
     scaled = multiply_by_quantized_multiplier(
         wrap_i32(sums), np.array(epilogue.multiplier), np.array(epilogue.shift), epilogue.ties
     )
-    return np.clip(scaled.astype(np.int64) + epilogue.zero_point, epilogue.low, epilogue.high)
+    return np.clip(wrap_i32(scaled.astype(np.int64) + epilogue.zero_point), epilogue.low, epilogue.high)
 
 
 def _map(attrs: Map, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:

@@ -187,7 +187,7 @@ def gemm_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
             arrays = [
                 some(rng, (m, k), dtype),
                 some(rng, (k, n), dtype),
-                rng.integers(-9999, 9999, n).astype(np.int32),
+                some_bias(rng, n),
             ]
             zeros = (-3, 0) if dtype is DType.I8 else (128, 131)
             pairs = [(int(rng.integers(2**30, 2**31)), int(shift)) for shift in rng.integers(-14, 2, n)]
@@ -201,6 +201,13 @@ def gemm_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
                 constants & {1},
             )
     yield batched(row, rng)
+
+
+def some_bias(rng: np.random.Generator, n: int) -> Array:
+    """Two of them, where there are more, stand at the ends of s32: sums wrap there."""
+    bias = rng.integers(-9999, 9999, n).astype(np.int32)
+    bias[2:4] = np.array([-(2**31), 2**31 - 1])[: max(n - 2, 0)]
+    return bias
 
 
 def batched(row: ckernels.Row, rng: np.random.Generator) -> Case:
@@ -325,7 +332,7 @@ def windows_graph(
     weights = some(rng, (9, channels) if not units else (9 * channels, units), dtype)
     wide = DType.F32 if dtype is DType.F32 else DType.I32
     columns = units or channels
-    bias = rng.integers(-999, 999, columns).astype(wide.numpy)
+    bias = some(rng, (columns,), wide) if wide is DType.F32 else some_bias(rng, columns)
     limits = (
         (-1.0, 30.0) if dtype is DType.F32 else (np.iinfo(dtype.numpy).min + 9, np.iinfo(dtype.numpy).max)
     )
