@@ -187,7 +187,7 @@ class Picture(Record):
 
 
 class NotRunning(Exception):
-    """There is no agent on this state folder; says since when."""
+    """There is no agent on this state folder, or none that can say how it is; says since when."""
 
 
 def read(state: Path, now: float) -> Picture:
@@ -199,6 +199,9 @@ def read(state: Path, now: float) -> Picture:
     if picture is None:
         raise NotRunning(f"agent not running: no status.json in {state}")
     age = now - picture.at
-    if age > STALE:
-        raise NotRunning(f"agent not running: its last sign of life in {state} is {age:.0f} s old")
-    return picture
+    if age <= STALE:
+        return picture
+    if Path(f"/proc/{picture.pid}").exists():
+        text = f"the agent, process {picture.pid}, has drawn no picture in {state} for {age:.0f} s"
+        raise NotRunning(f"{text}: its disk is full, or it hangs")
+    raise NotRunning(f"agent not running: its last sign of life in {state} is {age:.0f} s old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_the_wire_form_carries_the_counters() -> None:
 def test_the_picture_is_believed_while_it_is_fresh(tmp_path: Path) -> None:
     picture = Picture(
         board="pi-1",
-        pid=7,
+        pid=1 << 30,  # more than there can be
         session=1,
         agent="0.1.0",
         at=NOW,
@@ -101,7 +102,10 @@ def test_the_picture_is_believed_while_it_is_fresh(tmp_path: Path) -> None:
         status.read(tmp_path, NOW)
     intents.save(intents.Disk(), tmp_path / "status.json", picture)
     assert status.read(tmp_path, NOW + 3) == picture
-    with pytest.raises(NotRunning, match="is 60 s old"):
+    with pytest.raises(NotRunning, match="agent not running: .* is 60 s old"):
+        status.read(tmp_path, NOW + 60)
+    intents.replace(tmp_path / "status.json", picture.model_copy(update={"pid": os.getpid()}))
+    with pytest.raises(NotRunning, match="drawn no picture in .* for 60 s: its disk is full, or it hangs"):
         status.read(tmp_path, NOW + 60)
     (tmp_path / "status.json").write_text("{")
     with pytest.raises(NotRunning, match=r"status\.json"):
