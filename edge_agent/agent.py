@@ -41,6 +41,8 @@ TICK = 0.2
 """Seconds between looks at health, timeouts and heartbeats."""
 PICTURE = 1.0
 """Seconds between pictures in status.json while nothing changes state."""
+PATIENCE = 1.0
+"""Seconds after a step of the clock in which nothing is judged."""
 RETRY = 30.0
 """Seconds before a dropped file that failed for lack of room, or the like, is tried again."""
 STOP_TIMEOUT = 5.0
@@ -106,6 +108,8 @@ class Agent:
         self._training: dict[str, RoundOpen | None] = {}
         """Plan that trains -> the newest invitation that came meanwhile."""
         self._next_picture = 0.0
+        self._stepped = clock.stepped
+        self._patient_until = 0.0
 
     # --- life ---
 
@@ -156,13 +160,18 @@ class Agent:
         """Do one piece of what waits; False when nothing came within `timeout` seconds."""
         with contextlib.suppress(Empty):
             work = self._queue.get(timeout=timeout)
+            self._follow_clock()
             work()
-            self._watch_states()
+            if self.clock.now() >= self._patient_until:
+                self._watch_states()
             return True
         return False
 
     def tick(self) -> None:
         """Health, timeouts, restarts; then tell what changed."""
+        self._follow_clock()
+        if self.clock.now() < self._patient_until:
+            return
         for name, task in list(self.tasks.items()):
             task.tick()
             if task.forgettable:
@@ -177,6 +186,16 @@ class Agent:
         self._uplink.tick(profile.running(running), evidence, now)
         if now >= self._next_picture:
             self._draw()
+
+    def _follow_clock(self) -> None:
+        """On a board without a clock of its own, time comes with the network, in one step: no probation has
+        passed by it, and no loop is silent before it had the time to give a sign of life."""
+        by, self._stepped = self.clock.stepped - self._stepped, self.clock.stepped
+        if by:
+            log.info("the clock was set forward by %.0f s", by)
+            self._patient_until = self.clock.now() + PATIENCE
+            for task in self.tasks.values():
+                task.clock_stepped(by)
 
     # --- what a task asks for (see managed.Host) ---
 

@@ -10,8 +10,14 @@ import threading
 import time
 from typing import Protocol
 
+STEP = 1.0
+"""Seconds forward at once that are a step, not a correction."""
+
 
 class Clock(Protocol):
+    stepped: float
+    """Seconds by which it was set forward so far, in steps: time that nobody lived through."""
+
     def now(self) -> float:
         """Seconds since the epoch; never goes back."""
 
@@ -24,14 +30,17 @@ class SystemClock:
     followed at once; after a step back, time goes on from where it was at the machine's own pace."""
 
     def __init__(self) -> None:
+        self.stepped = 0.0
         self._lock = threading.Lock()
         self._now, self._steady = time.time(), time.monotonic()
 
     def now(self) -> float:
         with self._lock:
             steady = time.monotonic()
-            self._now = max(time.time(), self._now + steady - self._steady)
-            self._steady = steady
+            lived = self._now + steady - self._steady
+            self._now, self._steady = max(time.time(), lived), steady
+            if self._now - lived > STEP:
+                self.stepped += self._now - lived
             return self._now
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
@@ -39,9 +48,10 @@ class SystemClock:
 
 
 class ManualClock:
-    """Stands still until `advance` or `set` moves it."""
+    """Stands still until `advance`, `set` or `step` moves it."""
 
     def __init__(self, now: float = 0.0) -> None:
+        self.stepped = 0.0
         self._now = now
         self._moved = threading.Condition()
 
@@ -55,6 +65,11 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self.set(self._now + seconds)
+
+    def step(self, seconds: float) -> None:
+        """As a time service does."""
+        self.stepped += seconds
+        self.advance(seconds)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         until = self._now + seconds

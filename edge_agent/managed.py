@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
@@ -111,6 +112,12 @@ class Managed:
             self._launch(self.store.slots.running)
         self._judge(now)
         self._feed(updater.Tick())
+
+    def clock_stepped(self, by: float) -> None:
+        """The clock was set forward: nothing has lasted longer for it."""
+        now, update, runner = self._host.clock.now(), self.update, self.runner
+        self.update = replace(update, since=min(update.since + by, now))
+        runner.life = replace(runner.life, since=min(runner.life.since + by, now))
 
     def stop(self) -> None:
         """The agent ends; the slots stay as they are."""

@@ -191,17 +191,18 @@ class NotRunning(Exception):
 
 
 def read(state: Path, now: float) -> Picture:
-    """The picture the agent drew last. Raises NotRunning when there is none or it is old."""
+    """The picture the agent drew last. Raises NotRunning when there is none or it is old, or from the future
+    (an agent does not follow a clock that is set back) and by nobody who is there."""
     try:
         picture = load(state / "status.json", Picture)
     except ValueError as error:
         raise NotRunning(f"agent not running: {error}") from None
     if picture is None:
         raise NotRunning(f"agent not running: no status.json in {state}")
-    age = now - picture.at
-    if age <= STALE:
+    age, alive = now - picture.at, Path(f"/proc/{picture.pid}").exists()
+    if age <= STALE and (alive or age >= -STALE):
         return picture
-    if Path(f"/proc/{picture.pid}").exists():
+    if alive:
         text = f"the agent, process {picture.pid}, has drawn no picture in {state} for {age:.0f} s"
         raise NotRunning(f"{text}: its disk is full, or it hangs")
     raise NotRunning(f"agent not running: its last sign of life in {state} is {age:.0f} s old")

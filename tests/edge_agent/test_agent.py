@@ -527,6 +527,22 @@ def test_a_failing_release_is_rolled_back_with_its_cause(world: World) -> None:
     assert world.running == ["1.0.0"]
 
 
+def test_a_clock_that_is_set_ends_no_trial(world: World) -> None:
+    world.boot()
+    world.announce("1.0.0")
+    world.until(lambda: world.states[-1:] == ["trial"])
+    world.clock.advance(1.0)
+    world.clock.step(30 * 86400.0)
+    for _ in range(4):
+        world.clock.advance(0.4)
+        world.until(lambda: True)
+        assert world.agent is not None
+        world.agent.tick()
+        assert (world.states[-1], world.status()) == ("trial", "trial")
+    world.clock.advance(0.5)
+    world.until(lambda: world.states[-1] == "good")
+
+
 def test_a_release_that_dies_is_rolled_back(world: World) -> None:
     world.boot()
     world.make_good("1.0.0")

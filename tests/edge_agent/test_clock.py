@@ -26,16 +26,18 @@ def test_waiting_on_a_manual_clock_ends_with_its_time_or_the_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wall", "steady", "expected"),
+    ("wall", "steady", "expected", "stepped"),
     [
-        ([1000.0, 1001.0], [0.0, 1.0], 1001.0),
-        ([1000.0, 9000.0], [0.0, 1.0], 9000.0),  # the time service arrives
-        ([1000.0, 500.0], [0.0, 2.0], 1002.0),  # a step back is not followed, time goes on
+        ([1000.0, 1001.0], [0.0, 1.0], 1001.0, 0.0),
+        ([1000.0, 1001.5], [0.0, 1.0], 1001.5, 0.0),  # a correction
+        ([1000.0, 9000.0], [0.0, 1.0], 9000.0, 7999.0),  # the time service arrives
+        ([1000.0, 500.0], [0.0, 2.0], 1002.0, 0.0),  # a step back is not followed, time goes on
     ],
 )
 def test_the_system_clock_follows_steps_forward_only(
-    monkeypatch: pytest.MonkeyPatch, wall: list[float], steady: list[float], expected: float
+    monkeypatch: pytest.MonkeyPatch, wall: list[float], steady: list[float], expected: float, stepped: float
 ) -> None:
     monkeypatch.setattr(clock_module.time, "time", iter(wall).__next__)
     monkeypatch.setattr(clock_module.time, "monotonic", iter(steady).__next__)
-    assert SystemClock().now() == expected
+    clock = SystemClock()
+    assert (clock.now(), clock.stepped) == (expected, stepped)

@@ -102,10 +102,14 @@ def test_the_picture_is_believed_while_it_is_fresh(tmp_path: Path) -> None:
         status.read(tmp_path, NOW)
     intents.save(intents.Disk(), tmp_path / "status.json", picture)
     assert status.read(tmp_path, NOW + 3) == picture
-    with pytest.raises(NotRunning, match="agent not running: .* is 60 s old"):
+    with pytest.raises(NotRunning, match=r"agent not running: .* is 60 s old"):
         status.read(tmp_path, NOW + 60)
-    intents.replace(tmp_path / "status.json", picture.model_copy(update={"pid": os.getpid()}))
-    with pytest.raises(NotRunning, match="drawn no picture in .* for 60 s: its disk is full, or it hangs"):
+    with pytest.raises(NotRunning, match="agent not running"):
+        status.read(tmp_path, NOW - 60)
+    living = picture.model_copy(update={"pid": os.getpid()})
+    intents.replace(tmp_path / "status.json", living)
+    assert status.read(tmp_path, NOW - 60) == living
+    with pytest.raises(NotRunning, match=r"drawn no picture in .* for 60 s: its disk is full, or it hangs"):
         status.read(tmp_path, NOW + 60)
     (tmp_path / "status.json").write_text("{")
     with pytest.raises(NotRunning, match=r"status\.json"):
