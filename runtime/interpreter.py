@@ -88,7 +88,7 @@ class Interpreter:
         self, input_index: int, tensor_size: Sequence[int] | Array, strict: bool = False
     ) -> None:
         """Another shape for an input, from the next `allocate_tensors` on; `strict` lets only open dimensions
-        (-1) change.
+        (-1) change. The shape that it has changes nothing.
 
         Raises RuntimeError for a tensor that is no input, or a change that `strict` forbids.
         """
@@ -103,6 +103,8 @@ class Interpreter:
             raise RuntimeError(
                 f"input {name!r} is {list(declared)}, only its -1 may change; got {list(shape)}"
             )
+        if shape == self._shape(input_index):
+            return
         self._model = replace(self._model, input_shapes={**self._model.input_shapes, input_index: shape})
         self._program = None
         for i in (*self._inputs, *self._outputs):
@@ -150,8 +152,10 @@ class Interpreter:
         return self._array(tensor_index).copy()
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
-        """A function that gives the array itself: writing to that of an input sets it, without a copy."""
-        self._array(tensor_index)
+        """A function that gives the array itself: writing to that of an input sets it, without a copy.
+
+        It may be asked for at any time; calling it raises ValueError where `get_tensor` would.
+        """
         return lambda: self._array(tensor_index)
 
     def get_input_details(self) -> list[Details]:
@@ -193,14 +197,16 @@ class Interpreter:
             raise ValueError(f"tensor {index} has no data: {why}")
         return self._arrays[index]
 
+    def _shape(self, index: int) -> Shape:
+        return self._model.input_shapes.get(index, self._graph.values[index].shape)
+
     def _details(self, index: int) -> Details:
         value = self._graph.values[index]
-        shape = self._model.input_shapes.get(index, value.shape) if index in self._inputs else value.shape
         q = value.quantization
         return {
             "name": value.name,
             "index": index,
-            "shape": np.array(shape, np.int32),
+            "shape": np.array(self._shape(index), np.int32),
             "shape_signature": np.array(self._declared[index], np.int32),
             "dtype": value.dtype.numpy.type,
             "quantization": (q.scale[0], q.zero_point[0])
@@ -229,9 +235,7 @@ class SignatureRunner:
         if wrong := sorted(wanted.keys() ^ arguments.keys()):
             raise ValueError(f"argument {wrong[0]!r}: expected {sorted(wanted)}, got {sorted(arguments)}")
         for name, value in arguments.items():
-            shape = np.shape(value)
-            if shape != tuple(self._interpreter._details(wanted[name])["shape"]):
-                self._interpreter.resize_tensor_input(wanted[name], shape)
+            self._interpreter.resize_tensor_input(wanted[name], np.shape(value))
         self._interpreter.allocate_tensors()
         for name, value in arguments.items():
             self._interpreter.set_tensor(wanted[name], value)

@@ -103,6 +103,28 @@ def test_resizing_and_signatures(make: Make) -> None:
 
 
 @BOTH
+def test_resizing_to_the_same_shape_changes_nothing(make: Make) -> None:
+    interpreter = ready(make, TELEMETRY)
+    detail = interpreter.get_input_details()[0]
+    interpreter.set_tensor(detail["index"], np.full(detail["shape"], 2.5, np.float32))
+    interpreter.resize_tensor_input(detail["index"], detail["shape"])
+    interpreter.invoke()
+    assert (interpreter.get_tensor(detail["index"]) == 2.5).all()
+
+
+@BOTH
+def test_tensor_may_be_asked_for_before_there_is_one(make: Make) -> None:
+    interpreter = make(model_content=open_batch())
+    x, z = (interpreter.tensor(index) for index in (0, 2))
+    with pytest.raises(ValueError, match="allocate_tensors"):
+        x()
+    interpreter.allocate_tensors()
+    x()[...] = [[1, -2, 3]]
+    interpreter.invoke()
+    assert z().tolist() == [[3, -2, 9]]
+
+
+@BOTH
 def test_tensor_gives_the_array_itself(make: Make) -> None:
     interpreter = ready(make, TELEMETRY)
     index = interpreter.get_input_details()[0]["index"]
