@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-import tomli
-
 from cloud_broker import fleet, rollout, rollout_spec
 from cloud_broker.database import Database
 from cloud_broker.fleet import Board
@@ -163,8 +161,8 @@ class Dispatcher:
     def start_rollout(self, release: Release, policy: Policy | None = None) -> Rollout:
         """Spread `release`, as told or as its spec says. Raises Refused, PolicyError, StoreError."""
         if policy is None:
-            deploy = tomli.loads(self._registry.spec(release).decode()).get("deploy", {})
-            policy = rollout_spec.from_deploy(deploy, release.manifest.spec)
+            spec = self._registry.spec(release).decode(errors="replace")
+            policy = rollout_spec.from_spec(spec, release.manifest.spec)
         with self._lock:
             running = self._open_rollout(release.task)
             if running and running.release == release.release and running.phase is not Phase.ABORTED:
@@ -322,7 +320,8 @@ class _Turn:
     def step(self, number: int, event: Event) -> None:
         state = self.rollouts.get(number) or self._of._rollouts[number]
         new, actions = rollout.step(state, event, self.now)
-        self.take(new, actions)
+        if new != state:  # or else every tick would wake whoever looks
+            self.take(new, actions)
 
     def take(self, state: Rollout, actions: Iterable[rollout.Action]) -> None:
         self.rollouts[state.number] = state

@@ -42,7 +42,11 @@ class Release:
 
 
 class Registry:
-    """Releases that were signed by one of `trusted`, in the order in which they came."""
+    """Releases that were signed by one of `trusted`, in the order in which they came.
+
+    Only `add_release` takes the lock, and it takes the database's inside. Readers, who may hold that one
+    already, need none: `_releases` is replaced, never changed.
+    """
 
     def __init__(self, database: Database, store: BlobStore, trusted: Trusted) -> None:
         self._database = database
@@ -65,7 +69,7 @@ class Registry:
             except WireError as error:
                 advice = "sign it with a key whose public half this server trusts"
                 raise RegistryError(error.reason, str(error), advice) from None
-            newest = self._newest(manifest.task)
+            newest = self.newest(manifest.task)
             if newest is not None and _same(newest.manifest, manifest):
                 return newest
             self._check_files(manifest)
@@ -75,27 +79,21 @@ class Registry:
             return self._keep(envelope, manifest, now)
 
     def get(self, release: str) -> Release | None:
-        with self._lock:
-            return self._releases.get(release)
+        return self._releases.get(release)
 
     def newest(self, task: str) -> Release | None:
-        with self._lock:
-            return self._newest(task)
+        """Versions only grow, so the last one added."""
+        of_task = [release for release in self._releases.values() if release.task == task]
+        return of_task[-1] if of_task else None
 
     def all(self) -> list[Release]:
         """Oldest first."""
-        with self._lock:
-            return list(self._releases.values())
+        return list(self._releases.values())
 
     def spec(self, release: Release) -> bytes:
         """The task spec of a release. Raises StoreError."""
         entry = next(entry for entry in release.manifest.files if entry.path == release.manifest.spec)
         return self._store.get(entry.digest)
-
-    def _newest(self, task: str) -> Release | None:
-        """Versions only grow, so the last one added."""
-        of_task = [release for release in self._releases.values() if release.task == task]
-        return of_task[-1] if of_task else None
 
     def _check_files(self, manifest: Manifest) -> None:
         paths = [entry.path for entry in manifest.files]
@@ -123,7 +121,7 @@ class Registry:
             self._database.put_release(digest, manifest.task, now, envelope)
             self._database.add_event(now, "released", manifest.task, f"{manifest.version} as {digest[:16]}…")
         release = Release(digest, len(envelope), now, manifest)
-        self._releases[digest] = release
+        self._releases = {**self._releases, digest: release}
         return release
 
 

@@ -208,23 +208,34 @@ def policy(values: Mapping[str, Any], name: str) -> Policy:
         raise PolicyError("\n".join(_line(name, item) for item in error.errors())) from None
 
 
-def from_deploy(values: Mapping[str, Any], name: str) -> Policy:
+def from_spec(text: str, name: str) -> Policy:
+    """The policy of a task spec, perhaps the default one. Raises PolicyError."""
+    return from_deploy(_document(text, name).get("deploy", {}), name)
+
+
+def from_deploy(values: Any, name: str) -> Policy:
     """The policy in a task spec's [deploy]; its `probation` is the board's affair. Raises PolicyError."""
+    if not isinstance(values, dict):
+        raise PolicyError(f"{name}: deploy: expected a table, got {str(values)[:80]}")
     return policy({key: value for key, value in values.items() if key != "probation"}, f"{name}: deploy")
 
 
 def load(text: str, name: str) -> Policy:
     """The policy in a rollout spec; `name` is what errors call the file. Raises PolicyError."""
-    try:
-        document = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise PolicyError(f"{name}: not TOML: {error}") from None
+    document = _document(text, name)
     table = document.get("rollout")
     if document.get("schema") != 1 or not isinstance(table, dict) or set(document) != {"schema", "rollout"}:
         raise PolicyError(
             f"{name}: expected `schema = 1` and one table [rollout], got {', '.join(document) or 'nothing'}"
         )
     return policy(table, f"{name}: rollout")
+
+
+def _document(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomli.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers too long and tables too deep
+        raise PolicyError(f"{name}: not TOML: {error}") from None
 
 
 def _line(name: str, item: Mapping[str, Any]) -> str:

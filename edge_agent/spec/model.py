@@ -316,9 +316,9 @@ class Deploy(Section):
     them."""
 
     to: str = "all"
-    steps: tuple[str, ...] = ("1 board", "50%", "100%")
+    steps: tuple[str, ...] = ("1 board", "25%", "100%")
     hold: str = "5s"
-    advance_if: str = "ok_rate >= 0.95"
+    advance_if: str = "ok_rate >= 95%"
     abort_if: str = "failed >= 1"
     on_abort: Literal["rollback", "pause"] = "rollback"
     probation: Duration = 3.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -270,6 +271,42 @@ def test_heartbeats_that_say_nothing_new_are_not_written(cloud: Cloud, board: Ca
     one.heartbeat()
     cloud.tick(1.0)
     assert cloud.database._connection.total_changes == before
+
+
+def test_a_tick_without_news_wakes_nobody(cloud: Cloud, board: Callable[..., Any]) -> None:
+    one = board("one")
+    cloud.finish(cloud.start("1.0"))
+    woken: list[None] = []
+    cloud.dispatcher.on_change(lambda: woken.append(None))
+    for _ in range(5):
+        cloud.tick(0.2)
+    assert woken == []
+    one.heartbeat()
+    assert len(woken) == 1
+
+
+def test_a_step_opens_while_a_release_comes_in(
+    cloud: Cloud, board: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one holds the database and reads the registry, the other holds that and will want the database."""
+    boards = [board("one"), board("two")]
+    cloud.start("1.0")
+    put = cloud.store.put
+
+    def meanwhile(data: bytes) -> str:
+        ticking = threading.Thread(target=cloud.tick, args=(10.0,), daemon=True)
+        ticking.start()
+        ticking.join(30)
+        assert not ticking.is_alive(), "each waits for the other"
+        return put(data)
+
+    spec = cloud.folder / "hot.toml"
+    spec.write_text(spec.read_text().replace("1.0", "1.1"))
+    manifest, files = bundle.build(spec, 0.0)
+    put(files["hot.toml"])
+    monkeypatch.setattr(cloud.store, "put", meanwhile)
+    cloud.registry.add_release(encode(sign(manifest, [KEY])), cloud.now)
+    assert [len(one.notices) for one in boards] == [1, 1]
 
 
 def test_the_policy_of_the_spec_is_the_default(cloud: Cloud, board: Callable[..., Any]) -> None:

@@ -18,8 +18,10 @@ from cloud_broker.rollout_spec import (
     PolicyError,
     Step,
     from_deploy,
+    from_spec,
     load,
 )
+from edge_agent.spec.model import Deploy
 
 WORKED = sorted((Path(__file__).parents[2] / "specs" / "rollouts").glob("*.toml"))
 
@@ -116,11 +118,28 @@ def test_all_mistakes_at_once() -> None:
         ("schema = 2\n[rollout]\n", "expected `schema = 1`"),
         ("schema = 1\n[rollout]\n[task]\n", "got schema, rollout, task"),
         ("schema = 1\nx", "r.toml: not TOML: .*"),
+        ("x = " + "[" * 5000, "r.toml: not TOML: .*nested"),
+        ("x = " + "9" * 5000, "r.toml: not TOML: .*digits"),
     ],
 )
 def test_files_that_are_not_rollout_specs(text: str, message: str) -> None:
     with pytest.raises(PolicyError, match=message):
         load(text, "r.toml")
+
+
+def test_a_task_spec_without_deploy_has_the_agents_defaults() -> None:
+    """Both packages write the defaults down, since neither imports the other; here they are held together."""
+    words = Deploy().model_dump(mode="json", exclude={"probation"})
+    assert words.items() <= Policy().model_dump(mode="json").items()
+    assert from_spec("[task]\n", "x") == from_deploy(words, "x") == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("deploy = 3\n", "x: deploy: expected a table, got 3"), ("deploy", "x: not TOML: ")]
+)
+def test_task_specs_without_a_policy(text: str, message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
+        from_spec(text, "x")
 
 
 def test_a_policy_is_written_back_in_its_own_words() -> None:
