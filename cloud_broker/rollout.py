@@ -250,14 +250,16 @@ def begin(state: Rollout, boards: Mapping[str, tuple[float, Running | None]], no
 
 
 def previous_good(rollouts: Iterable[Rollout], task: str, release: str) -> str:
-    """The release of `task`, other than `release`, that completed a rollout last; else empty."""
+    """The release of `task`, other than `release`, that last completed a rollout with a good board, else
+    empty. Only a task's newest rollout is open, so their numbers are the order, whatever the clock did.
+    """
     done = [
-        (state.completed, state.release)
+        (state.number, state.release)
         for state in rollouts
         if state.task == task
         and state.release != release
-        and state.completed
         and state.phase is Phase.COMPLETE
+        and state.count()[Stage.GOOD]
     ]
     return max(done)[1] if done else ""
 

@@ -19,6 +19,7 @@ from cloud_broker.rollout import (
     BoardGone,
     BoardSeen,
     Event,
+    Member,
     Notify,
     Paused,
     Phase,
@@ -365,13 +366,16 @@ def test_only_the_boards_named_take_part() -> None:
 
 
 def test_previous_good() -> None:
-    def done(number: int, release: str, phase: Phase = Phase.COMPLETE, task: str = "t") -> Rollout:
+    def done(
+        number: int, release: str, phase: Phase = Phase.COMPLETE, task: str = "t", stage: Stage = Stage.GOOD
+    ) -> Rollout:
         changes = {
             "number": number,
             "release": release,
             "phase": phase,
-            "completed": float(number),
+            "completed": float(100 - number),  # the clock may be set back in between
             "task": task,
+            "members": {"b": Member(stage=stage, since=0.0, seen=0.0)},
         }
         return rollout().model_copy(update=changes)
 
@@ -379,6 +383,7 @@ def test_previous_good() -> None:
     assert previous_good(history, "t", NEW) == OLD
     assert previous_good(history, "t", OLD) == ""
     assert previous_good([*history, done(4, OTHER)], "t", NEW) == OTHER
+    assert previous_good([*history, done(4, OTHER, stage=Stage.EXCUSED)], "t", NEW) == OLD
 
 
 def test_in_step_fills_the_count_with_the_lowest() -> None:
