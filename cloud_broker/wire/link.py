@@ -44,7 +44,7 @@ class Link(Protocol):
     """One participant's line to the broker. Safe to call from any thread."""
 
     counters: Counter[str]
-    """dropped (outgoing, queue full), handler_errors, connects, bad_topics (not UTF-8)."""
+    """dropped (outgoing, queue full), handler_errors, connects, bad_topics (not UTF-8), bad_packets."""
 
     def start(self) -> None:
         """Begin to connect, and keep trying; a broker that is down is no error."""
@@ -148,6 +148,19 @@ class _Callbacks:
             log.exception("a link's handler failed")
 
 
+class _Client(Client):
+    """paho, but a packet that it cannot read ends the connection, and not the network thread with it."""
+
+    bad_packet: Callable[[Exception], None]
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except Exception as error:
+            self.bad_packet(error)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+
 class MqttLink(_Callbacks):
     """A link over paho. `url` is mqtt://[user:password@]host[:port]; raises ValueError for anything else.
 
@@ -165,7 +178,7 @@ class MqttLink(_Callbacks):
         self._work: SimpleQueue[Callback | None] = SimpleQueue()
         self._room = threading.Semaphore(MAX_QUEUED)
         self._worker = threading.Thread(target=self._run, name=f"link-{client_id}", daemon=True)
-        client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        client = _Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         client.max_inflight_messages_set(100)
         client.max_queued_messages_set(MAX_QUEUED)
         if user:
@@ -177,6 +190,7 @@ class MqttLink(_Callbacks):
         client.on_disconnect = self._on_lost
         client.on_message = self._on_message
         client.on_publish = self._on_acknowledged
+        client.bad_packet = self._on_bad_packet
         self._client = client
 
     def start(self) -> None:
@@ -271,6 +285,12 @@ class MqttLink(_Callbacks):
         self._room.acquire()
         self._work.put(lambda: self._take(topic, payload))
 
+    def _on_bad_packet(self, error: Exception) -> None:
+        self.counters["bad_packets"] += 1
+        log.warning(
+            "%s:%d sent a packet that is not MQTT (%r); connecting anew", self._host, self._port, error
+        )
+
     def _on_acknowledged(
         self, _client: Client, _data: Any, mid: int, _code: ReasonCode, _properties: Properties
     ) -> None:
@@ -339,14 +359,16 @@ class _Acknowledgements:
 
 def parse_url(url: str) -> tuple[str, int, str, str]:
     """(host, port, user, password) of mqtt://[user:password@]host[:port]. Raises ValueError."""
-    parts = urlsplit(url)
+    wrong = ValueError(f"{url!r} is not a broker's address; expected mqtt://[user:password@]host[:port]")
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
     except ValueError:
-        port = -1
-    if parts.scheme != "mqtt" or not parts.hostname or port in (-1, 0) or parts.path.strip("/"):
-        raise ValueError(f"{url!r} is not a broker's address; expected mqtt://[user:password@]host[:port]")
-    return parts.hostname, port or 1883, unquote(parts.username or ""), unquote(parts.password or "")
+        raise wrong from None
+    if parts.scheme != "mqtt" or not host or port == 0 or parts.path.strip("/"):
+        raise wrong
+    return host, port or 1883, unquote(parts.username or ""), unquote(parts.password or "")
 
 
 # --- the fake --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from random import Random
@@ -248,6 +249,52 @@ def test_qos_0_is_never_acknowledged() -> None:
             link.publish("t", b"", qos=0, on_delivered=lambda: None)
 
 
+MALFORMED = {
+    "topic longer than the packet": b"\x30\x05\xff\xff\x00\x00\x00",
+    "properties longer than the packet": b"\x30\x04\x00\x01a\x7f",
+    "unknown property": b"\x30\x06\x00\x01a\x02\x7e\x00",
+    "empty PUBLISH": b"\x30\x00",
+    "empty SUBACK": b"\x90\x00",
+    "empty PUBACK": b"\x40\x00",
+    "SUBACK without properties": b"\x90\x02\x00\x01",
+    "reason that does not exist": b"\xe0\x01\x77",
+    "empty CONNACK": b"\x20\x00",
+    "type 0": b"\x00\x00",
+    "length without end": b"\x30\xff\xff\xff\xff\xff",
+}
+"""What no broker sends, by what is wrong with it."""
+
+
+def test_a_hostile_broker_does_not_end_the_link() -> None:
+    """After each malformed packet the link connects anew, and in the end it works."""
+    connack, puback = b"\x20\x03\x00\x00\x00", b"\x40\x02\x00\x01"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(WAIT)
+        link = MqttLink(f"mqtt://127.0.0.1:{listener.getsockname()[1]}", "victim", rng=Random(1))
+        link.start()
+        try:
+            for packet in MALFORMED.values():
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(WAIT)
+                    connection.recv(1000)
+                    connection.sendall(connack + packet)
+                    while connection.recv(1000):
+                        pass
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(connack)
+                delivered = threading.Event()
+                link.publish("t", b"", on_delivered=delivered.set)
+                connection.recv(1000)
+                connection.sendall(puback)
+                assert delivered.wait(WAIT)
+        finally:
+            link.stop()
+    assert link.counters["bad_packets"] > 0
+
+
 @pytest.mark.parametrize(
     ("url", "parts"),
     [
@@ -261,7 +308,18 @@ def test_urls(url: str, parts: tuple[str, int, str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "h:1883", "http://h", "mqtt://", "mqtt://h:99999", "mqtt://h:0", "mqtt://h/x"]
+    "url",
+    [
+        "",
+        "h:1883",
+        "http://h",
+        "mqtt://",
+        "mqtt://h:99999",
+        "mqtt://h:0",
+        "mqtt://h/x",
+        "mqtt://[::1",
+        "mqtt://a..b",
+    ],
 )
 def test_urls_that_are_not_brokers(url: str) -> None:
     with pytest.raises(ValueError, match="is not a broker's address"):
