@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -108,18 +108,19 @@ class Client:
         return fields
 
     def _request(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        parts = urlsplit(self.url)
-        kind = {"http": HTTPConnection, "https": HTTPSConnection}.get(parts.scheme)
-        if kind is None or not parts.hostname:
-            raise ServerError(f"{self.url!r} is not a server's address; expected http://host:port")
-        connection = kind(parts.hostname, parts.port, timeout=TIMEOUT)
+        try:
+            connection, base = blobs.connection_to(self.url, TIMEOUT)
+        except blobs.FetchError as error:
+            raise ServerError(error.text) from None
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            connection.request(method, parts.path.rstrip("/") + path, body, headers)
+            connection.request(method, base.rstrip("/") + path, body, headers)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, HTTPException) as error:
             why = getattr(error, "strerror", None) or error
             raise ServerError(f"no answer from {self.url}: {why}; is the server running?") from None
+        except ValueError as error:
+            raise ServerError(f"{self.url!r} or the token cannot be sent: {error}") from None
         finally:
             connection.close()

@@ -182,7 +182,10 @@ def _age(at: float | None, now: float) -> str:
     """How long ago; the script keeps it current."""
     if not at:
         return "<span>never</span>"
-    iso = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    try:
+        iso = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError):
+        return "<span>beyond the calendar</span>"
     return f'<time datetime="{iso}" data-at="{at:.3f}" title="{iso}">{ago(now - at)}</time>'
 
 

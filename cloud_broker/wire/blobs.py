@@ -99,6 +99,19 @@ def put(base_url: str, data: bytes | Path, token: str) -> str:
     return digest
 
 
+def connection_to(address: str, timeout: float) -> tuple[HTTPConnection, str]:
+    """A connection, not yet opened, and the path to ask it for. Raises FetchError when this is no address."""
+    try:
+        parts = urlsplit(address)
+        kind = {"http": HTTPConnection, "https": HTTPSConnection}.get(parts.scheme)
+        if kind and parts.hostname:
+            return kind(parts.hostname, parts.port, timeout=timeout), parts.path
+    except (ValueError, HTTPException):  # the port is none, or the host could never be one
+        pass
+    text = f"{address!r} is not an http or https address; expected http://host:port"
+    raise FetchError(Reason.FETCH_FAILED, text, retry=False)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -165,17 +178,15 @@ def _download(
 def _request(
     method: str, address: str, headers: dict[str, str], body: bytes | BinaryIO | None, timeout: float
 ) -> Iterator[HTTPResponse]:
-    parts = urlsplit(address)
-    kind = {"http": HTTPConnection, "https": HTTPSConnection}.get(parts.scheme)
-    if kind is None or not parts.hostname:
-        raise FetchError(Reason.FETCH_FAILED, f"{address!r} is not an http or https address", retry=False)
-    connection = kind(parts.hostname, parts.port, timeout=timeout)
+    connection, path = connection_to(address, timeout)
     try:
         try:
-            connection.request(method, parts.path, body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
         except (OSError, HTTPException) as error:
             raise FetchError(Reason.FETCH_FAILED, f"{address}: {_why(error)}", retry=True) from None
+        except ValueError as error:  # a host, path or token that cannot be written into a request
+            raise FetchError(Reason.FETCH_FAILED, f"{address!r}: {error}", retry=False) from None
         yield response
     finally:
         connection.close()
@@ -192,7 +203,7 @@ def _expect(response: HTTPResponse, address: str, *statuses: int) -> None:
     if response.status in statuses:
         return
     retry = response.status >= 500 or response.status in (408, 429)
-    said = response.read(300).decode(errors="replace").strip()
+    said = _read(response, address, 300).decode(errors="replace").strip()
     text = f"{address}: HTTP {response.status} {response.reason}" + (f": {said}" if said else "")
     raise FetchError(Reason.FETCH_FAILED, text, retry=retry)
 

@@ -86,10 +86,13 @@ def _safe_path(path: str) -> str:
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """Names of tasks and plans."""
-Version = Annotated[str, StringConstraints(pattern=r"^\d{1,9}(\.\d{1,9}){0,2}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,2}$")]
 """Up to three numbers, compared as numbers."""
 RelativePath = Annotated[str, StringConstraints(max_length=255), AfterValidator(_safe_path)]
 Size = Annotated[int, Field(ge=0, le=1 << 34)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Time = Annotated[float, Field(allow_inf_nan=False)]
+"""Seconds since the epoch."""
 
 
 def version_key(version: str) -> tuple[int, int, int]:
@@ -115,7 +118,7 @@ class Manifest(Message):
     version: Version
     spec: RelativePath
     files: tuple[FileEntry, ...]
-    created: float
+    created: Time
     needs_agent: str = ""
     needs_arch: tuple[str, ...] = ()
 
@@ -143,15 +146,15 @@ class Running(Record):
 
 
 class TaskEvidence(Record):
-    """What is known of a task, from which its state was computed; times are seconds since the epoch."""
+    """What is known of a task, from which its state was computed."""
 
     state: str
     cause: str = ""
-    last_event: float | None = None
-    last_result: float | None = None
-    events: int = 0
-    results: int = 0
-    errors: int = 0
+    last_event: Time | None = None
+    last_result: Time | None = None
+    events: Count = 0
+    results: Count = 0
+    errors: Count = 0
 
 
 class Hello(Message):
@@ -159,11 +162,11 @@ class Hello(Message):
 
     KIND: ClassVar[str] = "hello"
     board: BoardId
-    session: int
+    session: Count
     """Grows with every start of the agent; a will of an older session is ignored."""
     agent: str
     arch: str
-    at: float
+    at: Time
     profile_hash: Digest
     profile: Mapping[Name, Running] | None = None
     tasks: Mapping[Name, TaskEvidence] = {}
@@ -180,7 +183,7 @@ class Presence(Message):
 
     KIND: ClassVar[str] = "presence"
     board: BoardId
-    session: int
+    session: Count
     online: bool
 
 
@@ -202,7 +205,7 @@ class Notice(Message):
     blobs: str
     """Base URL of the blob store."""
     rollout: str
-    issued: float
+    issued: Time
     rollback: bool = False
     """The release to run is an earlier one; a board takes it only if it was its own last good one."""
 
@@ -229,12 +232,12 @@ class Report(Message):
 
     KIND: ClassVar[str] = "report"
     board: BoardId
-    seq: int
+    seq: Count
     task: Name
     release: Digest
     rollout: str
     state: ReleaseState
-    at: float
+    at: Time
     reason: Reason | None = None
     detail: Annotated[str, StringConstraints(max_length=2000)] = ""
 
@@ -249,11 +252,11 @@ class RoundOpen(Message):
 
     KIND: ClassVar[str] = "round_open"
     plan: Name
-    round: int
+    round: Count
     base: Digest
     size: Size
     blobs: str
-    deadline: float
+    deadline: Time
     config: Mapping[str, float | int | str | bool] = {}
 
 
@@ -265,7 +268,7 @@ class Update(Message):
     KIND: ClassVar[str] = "update"
     board: BoardId
     plan: Name
-    round: int
+    round: Count
     base: Digest
     num_examples: Annotated[int, Field(gt=0)]
     delta: Digest
@@ -295,7 +298,10 @@ def decode(payload: bytes, kind: type[M]) -> M:
     if len(payload) > MAX_MESSAGE:
         raise WireError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_MESSAGE} allowed")
     try:
-        fields = json.loads(payload, parse_constant=_no_constant)
+        text = payload.decode()
+        fields = json.loads(text, parse_constant=_no_constant)
+        if "\\u" in text:  # perhaps half a surrogate pair, which could be read, but never written again
+            _canonical(fields)
     except (ValueError, RecursionError) as error:
         raise WireError(
             Reason.NOT_OURS, f"expected a {kind.KIND} message, got bytes that are not JSON: {error}"

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from cloud_broker.wire import digest
+from cloud_broker.wire.blobs import sync_folder
 from cloud_broker.wire.messages import M, Message, Reason, SignatureEntry, Signed, WireError, decode, encode
 
 Trusted = Mapping[str, Ed25519PublicKey]
@@ -73,6 +74,7 @@ def load_or_create_private(path: Path) -> Ed25519PrivateKey:
             file.flush()
             os.fsync(descriptor)
         temporary.rename(path)
+        sync_folder(path.parent)
         return key
     except ValueError as error:
         raise ValueError(f"{path}: not a signing key ({error}); expected 32 raw bytes") from None

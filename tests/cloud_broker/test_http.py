@@ -299,7 +299,7 @@ def test_the_client_explains_itself(served: Served, spec: Callable[[str], Path])
         ServerError, match=r"no answer from http://127.0.0.1:9: Connection refused; is the server"
     ):
         Client("http://127.0.0.1:9").status()
-    with pytest.raises(ServerError, match="'walle' is not a server's address"):
+    with pytest.raises(ServerError, match="'walle' is not an http or https address"):
         Client("walle").status()
     served.client.publish_release(spec("1.0"), KEY, 1.0)
     with pytest.raises(ServerError, match=r"policy.hold: '5' has no unit of time; did you mean .5s."):

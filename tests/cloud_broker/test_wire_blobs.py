@@ -163,10 +163,29 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert (error.value.reason, error.value.retry) == (Reason.FETCH_FAILED, True)
 
 
-@pytest.mark.parametrize("url", ["ftp://h", "", "file:///etc"])
+@pytest.mark.parametrize("url", ["ftp://h", "", "file:///etc", "http://h:99999", "http://[::1", "http:///x"])
 def test_addresses_that_are_not_http(tmp_path: Path, url: str) -> None:
     with pytest.raises(FetchError, match="is not an http or https address"):
         fetch(Web(url), tmp_path / "blob")
+
+
+@pytest.mark.parametrize("rest", ["/\xe9", "/\n\xe9"])
+def test_addresses_that_no_request_can_hold(web: Web, rest: str, tmp_path: Path) -> None:
+    """A notice is unsigned: whatever it names as the store ends in an error like any other."""
+    with pytest.raises(FetchError) as error:
+        fetch(Web(web.url + rest), tmp_path / "blob")
+    assert (error.value.reason, error.value.retry) == (Reason.FETCH_FAILED, False)
+    with pytest.raises(FetchError, match="Invalid header value"):
+        blobs.put(web.url, DATA, "a\nb")
+
+
+def test_a_server_that_stops_in_the_middle_of_its_refusal(web: Web, tmp_path: Path) -> None:
+    web.answer = lambda _: (503, {"Transfer-Encoding": "chunked"}, b"zz")
+    with pytest.raises(FetchError) as error:
+        fetch(web, tmp_path / "blob")
+    assert (error.value.reason, error.value.retry) == (Reason.FETCH_FAILED, True)
+    with pytest.raises(FetchError):
+        blobs.get(web.url, DIGEST, len(DATA))
 
 
 def test_a_full_disk_keeps_the_part(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
