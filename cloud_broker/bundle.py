@@ -51,18 +51,13 @@ def build(spec_path: Path, created: float) -> tuple[Manifest, dict[str, bytes]]:
             ),
             created=created,
             needs_agent=needs.get("agent", ""),
-            needs_arch=tuple(needs.get("arch", ())),
+            needs_arch=needs.get("arch", ()),
         )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{spec_path}: [task] {where} = {first['input']!r}: {first['msg']}") from None
     return manifest, files
-
-
-def deploy_section(spec_path: Path) -> Mapping[str, Any]:
-    """The spec's [deploy] table, empty when it has none. Raises BundleError."""
-    return _table(_read_spec(spec_path), "deploy")
 
 
 def _read_spec(path: Path) -> dict[str, Any]:
@@ -74,7 +69,7 @@ def _read_spec(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path}: {len(data)} bytes, a spec has at most {MAX_SPEC}")
     try:
         return tomli.loads(data.decode())
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers too long and tables too deep
         raise BundleError(f"{path}: not TOML: {error}; `walle check` shows the place") from None
 
 
@@ -100,6 +95,8 @@ def _walk(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], A
 
 
 def _read(folder: Path, path: str, spec_path: Path) -> bytes:
+    if "\0" in path:
+        raise BundleError(f"{spec_path}: {path!r} cannot be a file's name; expected a plain relative path")
     place = (folder / path).resolve()
     if not place.is_relative_to(folder):
         raise BundleError(
@@ -107,7 +104,10 @@ def _read(folder: Path, path: str, spec_path: Path) -> bytes:
         )
     if not place.is_file():
         raise BundleError(f"{spec_path}: names {path!r}, but there is no file {place}")
-    return place.read_bytes()
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{spec_path}: names {path!r}, which cannot be read: {error.strerror}") from None
 
 
 def _table(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:

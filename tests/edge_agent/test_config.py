@@ -44,7 +44,9 @@ BAD = [
     ('trusted = ["abc"]', "b.toml: trusted.0: 'abc' is not a public key: expected base64 of 32 bytes"),
     ("heartbeat = 5", 'b.toml: heartbeat: 5 has no unit, expected a duration; did you mean "5s"?'),
     ('spec = "x"', "b.toml: spec: unknown key; keys here: board, mqtt, trusted, labels, state, specs"),
-    ("board = ", "b.toml: Invalid value (at end of document)"),
+    ("board = ", "b.toml: not TOML: Invalid value (at end of document)"),
+    ("board = " + "[" * 5000, "b.toml: not TOML: "),
+    ("board = " + "9" * 5000, "b.toml: not TOML: "),
 ]
 
 
