@@ -20,10 +20,11 @@ SCHEMA = 1
 KEEP_EVENTS = 10_000
 """Audit events beyond the newest ones go, oldest first."""
 TABLES = """
-CREATE TABLE boards   (board TEXT PRIMARY KEY, record BLOB NOT NULL); CREATE TABLE releases (release TEXT
-PRIMARY KEY, task TEXT NOT NULL, at REAL NOT NULL, envelope BLOB NOT NULL); CREATE TABLE rollouts (id
-INTEGER PRIMARY KEY AUTOINCREMENT, state BLOB NOT NULL); CREATE TABLE members  (rollout INTEGER NOT NULL
-REFERENCES rollouts, board TEXT NOT NULL, state BLOB NOT NULL,
+CREATE TABLE boards   (board TEXT PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE releases (release TEXT PRIMARY KEY, task TEXT NOT NULL, at REAL NOT NULL,
+                       envelope BLOB NOT NULL);
+CREATE TABLE rollouts (id INTEGER PRIMARY KEY AUTOINCREMENT, state BLOB NOT NULL);
+CREATE TABLE members  (rollout INTEGER NOT NULL REFERENCES rollouts, board TEXT NOT NULL, state BLOB NOT NULL,
                        PRIMARY KEY (rollout, board)) WITHOUT ROWID;
 CREATE TABLE events   (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL,
                        subject TEXT NOT NULL, text TEXT NOT NULL);

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -285,7 +286,7 @@ async def get_events(request: Request) -> Response:
         raise HTTPException(503, f"{LISTENERS} live connections already; come back later")
     given = request.headers.get("last-event-id") or request.query_params.get("after") or ""
     newest = await run_in_threadpool(site.database.events, last=1)
-    after = int(given) if given.isdecimal() else newest[-1].id if newest else 0
+    after = int(given) if re.fullmatch("[0-9]{1,18}", given) else newest[-1].id if newest else 0
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_stream(site, after), media_type="text/event-stream", headers=headers)
 

@@ -83,9 +83,9 @@ def _assemble(config: ServerConfig, public_url: str) -> tuple[Site, MqttLink]:
         trusted = keys.trusted_keys(config.state, config.trusted)
         link = MqttLink(config.mqtt, f"server-{digest.of_bytes(token.encode())[:12]}", rng=Random())
         database = Database(config.state / "server.sqlite")
+        store = BlobStore(config.state / "blobs")
     except (ValueError, DatabaseError, OSError) as error:
         raise ServerError(str(error)) from None
-    store = BlobStore(config.state / "blobs")
     registry = Registry(database, store, trusted)
     dispatcher = Dispatcher(database, registry, link, blobs=public_url, clock=time.time)
     return Site(database, store, registry, dispatcher, token, time.time), link

@@ -419,7 +419,7 @@ class Broker(Generic[C]):
             )
             raise ProtocolError(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
         message = self._message(topic, packet.payload, packet.qos, packet.retain, packet.properties, now)
-        reason = Reason.NOT_AUTHORIZED if topic.startswith("$SYS/") else self._accept(message, session, now)
+        reason = self._accept(message, session, now)
         if reason >= 0x80 and client.version == V311:
             # 3.1.1 [MQTT-3.3.5-2] knows no refusal but closing the connection
             raise ProtocolError(reason, f"publish to {topic[:80]!r} refused")
@@ -459,7 +459,10 @@ class Broker(Generic[C]):
         return Message(self._message_number, topic, payload, qos, retain, properties, expires_at)
 
     def _accept(self, message: Message, publisher: Session | None, now: float) -> Reason:
-        """Retain and route a message, to all of its subscribers or, when one cannot take it, to none."""
+        """Retain and route a client's message or will, to all of its subscribers or, when one cannot take it,
+        to none. $SYS is the broker's own."""
+        if message.topic.startswith("$SYS/"):
+            return Reason.NOT_AUTHORIZED
         targets = self._targets(message, publisher)
         if message.qos and any(t.qos and t.session.waiting(now) >= self.limits.queue for t in targets):
             self.counters.refused += 1

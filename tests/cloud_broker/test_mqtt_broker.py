@@ -504,6 +504,14 @@ def test_sys_counts() -> None:
     assert sys["$SYS/broker/messages/refused"] == b"0"
 
 
+def test_sys_is_closed_to_wills() -> None:
+    talk = Talk()
+    talk.connect("a", will=Will("$SYS/broker/version", b"mine", 0, True))
+    talk.lose("a")
+    talk.connect("watch")
+    assert talk.subscribe("watch", "$SYS/broker/version") == []
+
+
 def test_shutdown_says_goodbye() -> None:
     talk = Talk()
     talk.open("mute")
