@@ -59,25 +59,26 @@ def _foldable(node: Node, values: Sequence[Value]) -> list[Array] | None:
 
 
 def alias(graph: Graph) -> Graph:
-    """Drops identity copies: readers of the copy read its input, or the input's producer writes the copy."""
+    """Drops identity copies: readers of the copy read its input, or the input's producer writes the copy.
+
+    `origin` has the input of each copy that is dropped, `written` the copy that stands for its input.
+    """
     produced, ends = {i for node in graph.nodes for i in node.outputs}, frozenset(graph.outputs)
-    renamed: dict[int, int] = {}
+    origin, written = dict[int, int](), dict[int, int]()
     nodes = []
     for node in graph.nodes:
-        node = replace(node, inputs=tuple(renamed.get(i, i) for i in node.inputs))
         if not _is_identity(graph, node):
             nodes.append(node)
             continue
-        source, copy = node.inputs[0], node.outputs[0]
+        copy, source = node.outputs[0], origin.get(node.inputs[0], node.inputs[0])
         if copy not in ends:
-            renamed[copy] = source
-        elif source in produced and source not in ends:
-            nodes = [_with_value(earlier, source, copy) for earlier in nodes]
-            renamed[source] = copy
-            renamed |= {i: copy for i, to in renamed.items() if to == source}
+            origin[copy] = source
+        elif source in produced and source not in ends and source not in written:
+            origin[copy], written[source] = source, copy
         else:
             nodes.append(node)
-    return graph.with_nodes(tuple(nodes))
+    number = written | {copy: written.get(source, source) for copy, source in origin.items()}
+    return graph.with_nodes(tuple(_renumbered(node, number) for node in nodes))
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:
@@ -85,11 +86,6 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     if region is None or len(node.inputs) != 1 or not is_dense(region.source, region.sizes):
         return False
     return _count(region.sizes) == graph.values[node.inputs[0]].elements
-
-
-def _with_value(node: Node, old: int, new: int) -> Node:
-    inputs, outputs = (tuple(new if i == old else i for i in ids) for ids in (node.inputs, node.outputs))
-    return replace(node, inputs=inputs, outputs=outputs)
 
 
 # ---------------------------------------------------------------- compose
@@ -200,7 +196,7 @@ def prune(graph: Graph) -> Graph:
             needed |= {i for i in node.inputs if i != ABSENT} | set(node.outputs)
             nodes.append(node)
     kept = sorted(needed | set(graph.inputs))
-    number = {old: new for new, old in enumerate(kept)} | {ABSENT: ABSENT}
+    number = {old: new for new, old in enumerate(kept)}
     return Graph(
         tuple(graph.values[i] for i in kept),
         tuple(_renumbered(node, number) for node in reversed(nodes)),
@@ -211,7 +207,7 @@ def prune(graph: Graph) -> Graph:
 
 
 def _renumbered(node: Node, number: Mapping[int, int]) -> Node:
-    inputs, outputs = (tuple(number[i] for i in ids) for ids in (node.inputs, node.outputs))
+    inputs, outputs = (tuple(number.get(i, i) for i in ids) for ids in (node.inputs, node.outputs))
     return replace(node, inputs=inputs, outputs=outputs)
 
 

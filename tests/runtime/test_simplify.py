@@ -107,6 +107,20 @@ def test_a_copy_of_an_input_to_an_output_stays():
     same_function(graph, simplify(graph))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_web_of_copies_keeps_its_outputs(data):
+    """Values made of any earlier one by a copy or a MAP, any of them outputs."""
+    nodes = []
+    for i in range(data.draw(st.integers(1, 8))):
+        atom = data.draw(st.sampled_from([copied(View(0, (1,)), (6,)), doubled(6)]))
+        nodes.append(node(atom, (data.draw(st.integers(0, i)),), (i + 1,)))
+    ends = data.draw(st.lists(st.integers(0, len(nodes)), min_size=1, max_size=4))
+    graph = Graph((value(6),) * (len(nodes) + 1), tuple(nodes), (0,), tuple(ends))
+    same_function(graph, alias(graph))
+    same_function(graph, simplify(graph))
+
+
 def test_two_copies_of_one_value_to_two_outputs():
     copy = copied(View(0, (1,)), (6,))
     nodes = node(doubled(6), (0,), (1,)), node(copy, (1,), (2,)), node(copy, (1,), (3,))
