@@ -84,7 +84,7 @@ class Task:
 
     def stop(self, timeout: float = STOP) -> bool:
         """End the sources, finish what waits, flush, close. A script still busy after `timeout` seconds is
-        killed. False when a thread was still alive at the end."""
+        killed. False when a thread was still alive at the end, which is logged."""
         self._stop.set()
         self._inbox.close()
         if self._loop.ident is None:
@@ -96,7 +96,12 @@ class Task:
             self._abandon.set()
             self._kill()
             self._loop.join(timeout)
-        return not any(thread.is_alive() for thread in (self._loop, *self._feeders))
+        alive = [thread.name for thread in (self._loop, *self._feeders) if thread.is_alive()]
+        if alive:
+            log.warning(
+                "task %s: %s did not end and goes on beside what comes next", self.name, ", ".join(alive)
+            )
+        return not alive
 
     def evidence(self) -> Evidence:
         return self._ledger.evidence()

@@ -19,6 +19,7 @@ from cloud_broker.wire.messages import Reason
 from edge_agent.clock import SystemClock
 from edge_agent.evidence import StartError
 from edge_agent.replay import replay
+from edge_agent.sources.mqtt import MqttSource
 from edge_agent.spec.load import load
 from edge_agent.task import Task
 from edge_agent.topology import Context, build
@@ -356,6 +357,7 @@ AGENT = """
 import sys, time, runtime
 from pathlib import Path
 from edge_agent.clock import SystemClock
+from edge_agent.sources.mqtt import MqttSource
 from edge_agent.spec.load import load
 from edge_agent.topology import Context, build
 state, spec = Path(sys.argv[1]), Path(sys.argv[2])
@@ -400,3 +402,15 @@ def test_this_machine_watches_itself_by_the_worked_spec(board: Board) -> None:
     assert (task.evidence().errors, task.evidence().failed) == (0, None), task.evidence().last_error
     item = next(item for name, _, item in task.recent_results() if name == "windows")
     assert 0 <= item["cpu_mean"] <= 1 and item["procs"] > 1 and item["error"] >= 0
+
+
+def test_a_thread_that_does_not_end_is_said(
+    board: Board, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(MqttSource, "run", lambda *_: free.wait(GUARD))
+    task = board.run(HOT)
+    assert not task.stop(0.05)
+    assert "task hot: hot-t did not end" in caplog.text
+    free.set()
+    assert task.stop(GUARD)
