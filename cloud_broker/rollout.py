@@ -224,11 +224,13 @@ def step(state: Rollout, event: Event, now: float) -> Result:
 
 
 def pending(state: Rollout) -> Iterator[Notify]:
-    """Notices that may have been lost between intent and deed; to be sent again after a restart."""
+    """Notices that may have been lost between intent and deed, or whose answer was: to be sent again after a
+    restart. A board that is at work ignores it, one that has come to an end says so once more.
+    """
     if not state.open:
         return
     for board, member in state.members.items():
-        if member.stage is Stage.NOTIFIED:
+        if member.stage in BUSY:
             yield Notify(board, state.release, _backwards(state, member))
         elif member.stage is Stage.RESTORING:
             yield Notify(board, state.previous, rollback=True)
@@ -353,9 +355,8 @@ class _Machine:
             if member.stage is Stage.RESTORING:
                 self._stage(board, Stage.RESTORED)
         elif self.state.previous and release != "" and self.now - member.noticed >= REPEAT:
-            took_it = release == self.state.release
-            if took_it or member.stage not in ENDED:
-                self._restore(board, rollback=took_it)
+            if release == self.state.release or member.stage not in ENDED:
+                self._restore(board)
 
     def _reported(self, event: Reported) -> None:
         member = self.members.get(event.board) or Member(since=self.now, seen=self.now)
@@ -373,7 +374,7 @@ class _Machine:
                     "failed", f"board {event.board}: {event.reason or event.state}: {event.detail}"
                 )
             if stage is Stage.GOOD and self.state.phase is Phase.ABORTED and self.state.open:
-                self._restore(event.board, rollback=True)
+                self._restore(event.board)
 
     # --- what follows from the state and the clock ---
 
@@ -472,11 +473,12 @@ class _Machine:
         self._announce("aborted", str(cause))
         for board, member in list(self.members.items()):
             if member.stage in TOOK_IT and self.state.previous:
-                self._restore(board, rollback=True)
+                self._restore(board)
 
-    def _restore(self, board: str, *, rollback: bool) -> None:
+    def _restore(self, board: str) -> None:
+        """Back from this release, or from an unfinished one before it: only the board knows which is newer."""
         self._stage(board, Stage.RESTORING)
-        self._notify(board, self.state.previous, rollback)
+        self._notify(board, self.state.previous, rollback=True)
 
     def _notify(self, board: str, release: str, rollback: bool) -> None:
         self._put(board, self.members[board].model_copy(update={"noticed": self.now}))

@@ -207,7 +207,7 @@ class Notice(Message):
     rollout: str
     issued: Time
     rollback: bool = False
-    """The release to run is an earlier one; a board takes it only if it was its own last good one."""
+    """The release to run may be an earlier one; a board goes back only to its own last good one."""
 
 
 class ReleaseState(StrEnum):

@@ -145,10 +145,14 @@ def test_after_an_abort_late_words_are_answered_with_the_previous_release() -> N
     scene = Scene.of(3)
     scene.do(Aborted())
     assert str(scene.state.cause) == "operator: aborted by a person"
+    unfinished = Running(version="1.0.9", release=OTHER)  # of a rollout that this one superseded
     late = scene.do(
-        BoardSeen("late", NEW_RUNS), BoardSeen("blank", None), BoardSeen("hand", Running(version="9"))
+        BoardSeen("late", NEW_RUNS),
+        BoardSeen("blank", None),
+        BoardSeen("between", unfinished),
+        BoardSeen("hand", Running(version="9")),
     )
-    assert late == [Notify("late", OLD, rollback=True), Notify("blank", OLD)]
+    assert late == [Notify(board, OLD, rollback=True) for board in ("late", "blank", "between")]
     assert scene.do(BoardSeen("late", NEW_RUNS), after=1.0) == []
     assert scene.do(BoardSeen("late", NEW_RUNS), after=REPEAT) == [Notify("late", OLD, rollback=True)]
     assert scene.good(BOARDS[2]) == [Notify(BOARDS[2], OLD, rollback=True)]
@@ -349,6 +353,15 @@ def test_a_superseded_rollout_records_and_does_nothing_more() -> None:
     assert scene.do(BoardSeen("late", None), Tick(), after=1e5) == []
     scene.good(BOARDS[0])
     assert scene.stage(BOARDS[0]) is Stage.GOOD and list(pending(scene.state)) == []
+
+
+def test_after_a_restart_who_was_at_work_is_asked_again() -> None:
+    """Its last word may have been on the way; a board that is still at work has nothing to add."""
+    scene = Scene.of(2, steps=["100%"])
+    scene.do(Reported(BOARDS[0], NEW, ReleaseState.TRIAL))
+    assert list(pending(scene.state)) == [Notify(board, NEW) for board in sorted(BOARDS[:2])]
+    scene.good(BOARDS[0])
+    assert list(pending(scene.state)) == [Notify(BOARDS[1], NEW)]
 
 
 def test_going_back_says_so_to_boards_that_run_something_newer() -> None:
