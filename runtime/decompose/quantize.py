@@ -61,7 +61,7 @@ def cast(low: Lowering) -> None:
     if target is DType.BOOL:
         program: Program = call("ne", load(0), const(0))
         compute = "f32" if source in (DType.F32, DType.F16) else "i64"
-    elif source in integers and target in integers and source.size > target.size:
+    elif {source, target} <= integers and source is not target and source.size >= target.size:
         program, compute = _low_bits(target), "i64"
     else:
         program = load(0)

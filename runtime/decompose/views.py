@@ -46,9 +46,8 @@ def split(low: Lowering) -> None:
 
 
 def pad(low: Lowering) -> None:
-    """Pads with zero: the zero point where zero is stored as something else."""
-    value = low.x.value(0)
-    fill = low.quantized(value)[1] if value.quantization else 0
+    """Pads with zero: the output's zero point where zero is stored as something else."""
+    fill = low.quantized(low.out)[1] if low.out.quantization else 0
     low.padded(low.node.inputs[0], paddings(low.x), fill, low.node.outputs[0])
 
 

@@ -186,6 +186,7 @@ CASES = [
     Case("CONCATENATION", (X((2, 3, 4)), X((2, 1, 4)), X((2, 2, 4))), {"axis": 1}, same=True),
     Case("CONCATENATION", (X((2, 3)), X((2, 3))), {"axis": -1}, types=("uint8",)),
     Case("PAD", (X((2, 3, 4)), ints(0, 0, 1, 2, 3, 0).reshape(3, 2)), same=True),
+    Case("PAD", (X((2, 3, 4)), ints(0, 0, 1, 2, 3, 0).reshape(3, 2)), types=("int8", "uint8")),
     Case("PADV2", (X((2, 3)), ints(1, 2, 3, 0).reshape(2, 2), np.array(7.5, np.float32)), types=F),
     Case("SLICE", (X((4, 5, 6)), ints(1, 0, 2), ints(2, -1, 3)), same=True),
     Case("STRIDED_SLICE", (X((4, 5, 6)), ints(1, 4, 0), ints(3, 0, 6), ints(1, -2, 2)), same=True),
@@ -216,6 +217,8 @@ CASES = [
     Case("CAST", (X((4, 64), (-200, 200)),), out_type="int32", types=F),
     Case("CAST", (X((4, 64)),), out_type="float32", types=("int32",)),
     Case("CAST", (X((4, 64)),), out_type="int64", types=("int32",)),
+    Case("CAST", (X((4, 64)),), out_type="int8", types=("uint8", "int32")),
+    Case("CAST", (X((4, 64)),), out_type="uint8", types=("int8", "int32")),
 ]  # fmt: skip
 
 
