@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from edge_agent.spec.model import TOPIC, TOPIC_FILTER, URL, Section, Spec
+from cloud_broker.wire.digest import Digest
+from cloud_broker.wire.messages import Name, Version
+from edge_agent.spec.model import TOPIC, TOPIC_FILTER, URL, Identifier, Section, Spec
 from edge_agent.spec.problems import near
 from edge_agent.spec.spans import Path, Span, Spans
 
@@ -268,11 +270,16 @@ def _unit(case: _Case) -> Finding:
     return Finding(case.span, "E035", f"{label(case.path)}: {case.message}", str(case.context["hint"]))
 
 
+def _of(text: Any) -> str:
+    """The pattern of a kind of text."""
+    return next(str(part.pattern) for part in get_args(text) if isinstance(part, StringConstraints))
+
+
 _PATTERNS: dict[str, tuple[str, str]] = {
-    r"^[a-z_][a-z0-9_]{0,63}$": ("E037", "up to 64 of a-z, 0-9 and _, not starting with a digit"),
-    r"^[a-z0-9][a-z0-9_-]{0,63}$": ("E037", "up to 64 of a-z, 0-9, - and _"),
-    r"^\d{1,9}(\.\d{1,9}){0,2}$": ("E033", 'up to three numbers, such as "1.4.0"'),
-    r"^[0-9a-f]{64}$": ("E033", "64 lower-case hex digits"),
+    _of(Identifier): ("E037", "up to 64 of a-z, 0-9 and _, not starting with a digit"),
+    _of(Name): ("E037", "up to 64 of a-z, 0-9, - and _"),
+    _of(Version): ("E033", 'up to three numbers, such as "1.4.0"'),
+    _of(Digest): ("E033", "64 lower-case hex digits"),
     TOPIC: ("E033", "a topic to publish to: no + or #"),
     TOPIC_FILTER: ("E033", "a topic filter: + and # stand alone between slashes, # only at the end"),
     URL: ("E033", "an address that begins with http:// or https://, or a secret that does"),
