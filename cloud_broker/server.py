@@ -13,6 +13,7 @@ import fcntl
 import logging
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -86,8 +87,13 @@ def _assemble(config: ServerConfig, public_url: str) -> tuple[Site, MqttLink]:
         store = BlobStore(config.state / "blobs")
     except (ValueError, DatabaseError, OSError) as error:
         raise ServerError(str(error)) from None
-    registry = Registry(database, store, trusted)
-    dispatcher = Dispatcher(database, registry, link, blobs=public_url, clock=time.time)
+    try:
+        registry = Registry(database, store, trusted)
+        dispatcher = Dispatcher(database, registry, link, blobs=public_url, clock=time.time)
+    except (ValueError, sqlite3.Error) as error:
+        database.close()
+        text = f"{config.state / 'server.sqlite'} holds what this server cannot read: {error}"
+        raise ServerError(f"{text}; put a copy of it back, or move it away to begin anew") from None
     return Site(database, store, registry, dispatcher, token, time.time), link
 
 

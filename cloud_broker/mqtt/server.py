@@ -239,12 +239,12 @@ async def serve(
     options: dict[str, Any] = {} if users is None else {"authenticate": password_check(users)}
     broker: Broker[Connection] = Broker(lambda: secrets.token_hex(12), limits=limits, **options)
     store = Store(state_dir) if state_dir else None
-    if store:
-        broker.restore(store.load(), clock())
     server = Server(broker, store, clock)
     try:
+        if store:
+            broker.restore(store.load(), clock())
         await server.listen(host, port)
-    except OSError:
+    except (OSError, StoreError):
         await server.close()
         raise
     return server

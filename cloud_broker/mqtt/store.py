@@ -52,11 +52,18 @@ class Store:
         run("COMMIT")
 
     def load(self) -> Iterator[Record]:
-        """Every record, table by table in the order of `KEYS`, each table in the order of its key."""
-        for record in KEYS:
-            order = ", ".join(record._fields[: KEYS[record]])
-            for row in self._db.execute(f"SELECT * FROM {_table(record)} ORDER BY {order}"):
-                yield record(*row)
+        """Every record, table by table in the order of `KEYS`, each table in the order of its key. Raises
+        StoreError.
+        """
+        try:
+            for record in KEYS:
+                order = ", ".join(record._fields[: KEYS[record]])
+                for row in self._db.execute(f"SELECT * FROM {_table(record)} ORDER BY {order}"):
+                    yield record(*row)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.path}: cannot read the broker's state: {error}; {_hint(error)}"
+            ) from error
 
     def write(self, writes: Writes) -> None:
         """Put the changes into a new transaction. Raises sqlite3.Error with nothing changed."""

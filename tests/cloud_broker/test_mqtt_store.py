@@ -82,6 +82,18 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
+def test_a_file_that_is_damaged_inside_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    save(store, *(SessionRecord(f"client-{number}", 60, inf) for number in range(2000)))
+    store.close()
+    whole = (tmp_path / "mqtt.db").read_bytes()
+    (tmp_path / "mqtt.db").write_bytes(whole[:8192] + b"\xff" * 32768 + whole[40960:])
+    store = Store(tmp_path)
+    with pytest.raises(StoreError, match=r"mqtt\.db.*damaged.*move it away"):
+        list(store.load())
+    store.close()
+
+
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     Store(tmp_path).close()
     db = sqlite3.connect(tmp_path / "mqtt.db")

@@ -16,6 +16,9 @@ import pytest
 
 from cloud_broker import keys
 from cloud_broker.client import Client, ServerError
+from cloud_broker.database import Database
+from cloud_broker.server import ServerConfig, serve
+from cloud_broker.server import ServerError as CannotStart
 from cloud_broker.wire import topics
 from cloud_broker.wire.link import MqttLink
 from cloud_broker.wire.messages import Presence, Reason, encode
@@ -169,3 +172,11 @@ def test_what_keeps_it_from_starting(idle: Server, tmp_path: Path) -> None:
     assert "error: 'h:1' is not a broker's address" in refused(argv(tmp_path / "y", mqtt="h:1"))
     assert f"error: cannot use {tmp_path / 'file'} as the state folder" in refused(argv(tmp_path / "file"))
     assert "server.sqlite cannot be used as the database" in refused(argv(tmp_path / "bad"))
+
+
+def test_a_database_that_holds_something_else_is_said(tmp_path: Path) -> None:
+    database = Database(tmp_path / "server.sqlite")
+    database.put_board("b", b"not a board")
+    database.close()
+    with pytest.raises(CannotStart, match=r"server\.sqlite holds what this server cannot read: "):
+        serve(ServerConfig(tmp_path, "mqtt://127.0.0.1:9", port=0))
