@@ -354,9 +354,11 @@ class _Machine:
         if release == self.state.previous:
             if member.stage is Stage.RESTORING:
                 self._stage(board, Stage.RESTORED)
-        elif self.state.previous and release != "" and self.now - member.noticed >= REPEAT:
-            if release == self.state.release or member.stage not in ENDED:
-                self._restore(board)
+            return
+        took_it = release == self.state.release
+        waited = self.now - member.noticed >= REPEAT
+        if self.state.previous and release != "" and waited and (took_it or member.stage not in ENDED):
+            self._restore(board)
 
     def _reported(self, event: Reported) -> None:
         member = self.members.get(event.board) or Member(since=self.now, seen=self.now)
@@ -476,7 +478,7 @@ class _Machine:
                 self._restore(board)
 
     def _restore(self, board: str) -> None:
-        """Back from this release, or from an unfinished one before it: only the board knows which is newer."""
+        """Back from this release, or from an unfinished one before it; the board knows which is newer."""
         self._stage(board, Stage.RESTORING)
         self._notify(board, self.state.previous, rollback=True)
 
