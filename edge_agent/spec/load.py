@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,9 @@ def _parse(text: str, name: str) -> tuple[Document, Spans]:
         hint = _syntax_hint(text, error)
         problem = Problem(name, error.lineno, error.colno, 1, "E001", message[:1].lower() + message[1:], hint)
         raise SpecError([problem], text) from None
+    except ValueError:  # Python reads no longer ones
+        message = f"a whole number has more than {sys.get_int_max_str_digits()} digits"
+        raise SpecError([Problem(name, 0, 0, 0, "E002", message)], text) from None
     return document, scan(text)
 
 
