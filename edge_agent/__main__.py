@@ -79,9 +79,17 @@ def tools(board: BoardConfig, clock: Clock, task: str, link: Link | None) -> Too
 
 
 def train(board: BoardConfig, clock: Clock, invitation: RoundOpen, data: str, link: Link) -> None:
-    """Answer an invitation, patiently while its round lasts. Raises Refusal."""
+    """Answer an invitation, patiently while its round lasts. Raises Refusal.
+
+    An invitation is not signed, so what leaves the board goes only to the server that the board was told of.
+    """
     from fl import client  # a board that never trains never loads it
 
+    if invitation.blobs.rstrip("/") != board.server.rstrip("/"):
+        told = board.server or "none"
+        raise Refusal(
+            Reason.NOT_OURS, f"it names the server {invitation.blobs}; this board's `server` is {told}"
+        )
     state = board.state.resolve()
     try:
         client.answer(
@@ -152,9 +160,8 @@ def _configuration(argv: Sequence[str] | None) -> BoardConfig:
     parser.add_argument("--mqtt", help="mqtt://host:port; without it the board works alone")
     parser.add_argument("--trust", action="append", dest="trusted", help="public key that signs releases")
     parser.add_argument("--heartbeat", help='such as "30s"')
-    parser.add_argument(
-        "--token-file", type=Path, dest="token", help="file with the secret for the blob server"
-    )
+    parser.add_argument("--server", help="http://host:port; where shares in federated rounds go")
+    parser.add_argument("--token-file", type=Path, dest="token", help="file with the secret for that server")
     given = {key: value for key, value in vars(parser.parse_args(argv)).items() if value is not None}
     if "token" in given:
         given["token"] = config.secret_in(given["token"])

@@ -85,7 +85,6 @@ class Agent:
         self.clock = clock
         self.rng = rng
         self.trusted: Trusted = config.trust
-        self.token = config.token.get_secret_value()
         self.tasks: dict[str, Managed] = {}
         self._state = config.state
         self._folder = config.specs_folder

@@ -5,7 +5,8 @@ at all.
     mqtt = "mqtt://user:secret@host:1883"   # left out: the agent works alone, with its drop folder
     trusted = ["<base64 of a public key>"]  # releases must be signed by one of these
     heartbeat = "30s"
-    token = "<secret for the blob server>"
+    server = "http://host:8080"             # where this board's share in federated rounds goes,
+    token = "<secret>"                      # with this secret, which goes nowhere else
     [labels]
     room = "lab"
 """
@@ -61,6 +62,7 @@ class BoardConfig(BaseModel):
     state: Path = Path("state")
     specs: Path | None = None
     heartbeat: Duration = 30.0
+    server: str = ""
     token: SecretStr = SecretStr("")
 
     @property

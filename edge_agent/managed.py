@@ -36,7 +36,6 @@ class Host(Protocol):
     clock: Clock
     rng: Random
     trusted: Trusted
-    token: str
 
     def tools(self, task: str) -> Tools: ...
 
@@ -223,7 +222,7 @@ class Managed:
 
         def work() -> Slot:
             with self._fetching:  # a transfer that was pre-empted ends first
-                return releases.obtain(notice, store, host.trusted, host.token, wanted)
+                return releases.obtain(notice, store, host.trusted, wanted)
 
         def wanted() -> bool:
             at_work = self.update.notice

@@ -75,9 +75,7 @@ class Launched:
     task: Task
 
 
-def obtain(
-    notice: Notice, store: Store, trusted: Trusted, token: str, wanted: Callable[[], bool] = lambda: True
-) -> Slot:
+def obtain(notice: Notice, store: Store, trusted: Trusted, wanted: Callable[[], bool] = lambda: True) -> Slot:
     """Fetch and admit the manifest, then every file that is not here already; what is no longer `wanted` is
     broken off. Raises Refusal.
     """
@@ -101,7 +99,6 @@ def obtain(
                     path,
                     size=entry.size,
                     timeout=TIMEOUT,
-                    token=token,
                     on_progress=progress,
                 )
     except WireError as error:

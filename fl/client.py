@@ -124,7 +124,7 @@ def run(
     if now >= invitation.deadline:
         raise ClientError(f"{_name(invitation)} ended {now - invitation.deadline:.0f} s ago")
     data = load_data(data_path)
-    delta, update = contribute(invitation, _base(invitation, workdir, token), data, board)
+    delta, update = contribute(invitation, _base(invitation, workdir), data, board)
     blobs.put(invitation.blobs, delta, token)
     publish(topics.up(board, "update"), encode(update))
     return update
@@ -210,7 +210,7 @@ def checked(x: NDArray[Any], y: NDArray[Any], name: str) -> Dataset:
     return Dataset(features, y.astype(np.int64))
 
 
-def _base(invitation: RoundOpen, workdir: Path, token: str) -> bytes:
+def _base(invitation: RoundOpen, workdir: Path) -> bytes:
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / f"{invitation.base}.base"
     for other in workdir.glob("*.base*"):
@@ -223,7 +223,6 @@ def _base(invitation: RoundOpen, workdir: Path, token: str) -> bytes:
             path,
             size=invitation.size,
             timeout=FETCH_TIMEOUT,
-            token=token,
         )
     return path.read_bytes()
 

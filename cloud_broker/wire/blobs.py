@@ -45,7 +45,6 @@ def fetch(
     *,
     size: int,
     timeout: float,
-    token: str = "",
     on_progress: Progress | None = None,
 ) -> None:
     """Bring the blob to `path`, durable and verified, through `path.part`, which a later call resumes.
@@ -59,7 +58,7 @@ def fetch(
         resumed = _usable(part, size)
         with part.open("ab") as file:
             if resumed < size:
-                _download(url(base_url, digest), file, resumed, size, timeout, token, on_progress)
+                _download(url(base_url, digest), file, resumed, size, timeout, on_progress)
             file.flush()
             os.fsync(file.fileno())
         got = digests.of_file(part)
@@ -140,10 +139,9 @@ def _download(
     have: int,
     size: int,
     timeout: float,
-    token: str,
     on_progress: Progress | None,
 ) -> None:
-    headers = _authorization(token)
+    headers: dict[str, str] = {}
     if have:
         headers["Range"] = f"bytes={have}-"
     with _request("GET", address, headers, None, timeout) as response:

@@ -2,7 +2,8 @@
 packages.
 
 CPython 3.11 has `tflite_runtime`, later versions have its successor `ai_edge_litert`; either is imported when
-needed.
+needed. TFLite trusts the offsets in a file: a hostile model ends the process that opens it. So what our own
+reader finds damaged never gets there, and everything else is rehearsed in a process of its own first.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runtime.backends import tflite_rehearsal as rehearsal
 from runtime.backends.base import TensorInfo
 from runtime.errors import RunError, UnsupportedError
 from runtime.graph import Array, DType
@@ -41,15 +45,41 @@ class TfliteBackend:
         if model.keep_all:
             raise UnsupportedError(f"{model.name}: the tflite backend does not keep intermediate tensors")
         with contextlib.suppress(UnsupportedError):
-            _ = model.graph  # TFLite does not check offsets: a damaged file would end the process
+            _ = model.graph
+        rehearse(model)
         try:
-            interpreter = interpreter_module().Interpreter(model_content=model.data, num_threads=1)
+            padded = model.data + bytes(rehearsal.ALIGNMENT)
+            interpreter = interpreter_module().Interpreter(model_content=padded, num_threads=1)
             for index, shape in model.input_shapes.items():
                 interpreter.resize_tensor_input(index, shape)
             interpreter.allocate_tensors()
             return TfliteExecutor(interpreter)
         except (ValueError, RuntimeError, KeyError) as error:
             raise UnsupportedError(f"{model.name}: the tflite backend refuses it: {error}") from error
+
+
+PATIENCE = 120
+"""Seconds after which a rehearsal counts as hung."""
+_survived: set[str] = set()
+"""Digests and shapes that this process has seen rehearsed."""
+
+
+def rehearse(model: Model) -> None:
+    """Open and run a model once in a process of its own. Raises UnsupportedError when that dies or hangs.
+
+    What TFLite merely refuses is told by the real attempt.
+    """
+    shapes = repr(tuple(model.input_shapes.items()))
+    if model.digest + shapes in _survived:
+        return
+    argv = [sys.executable, str(rehearsal.__file__), interpreter_module().__name__, shapes]
+    try:
+        done = subprocess.run(argv, input=model.data, capture_output=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnsupportedError(f"{model.name}: TFLite hangs on it: no end after {PATIENCE} s") from None
+    if done.returncode < 0:
+        raise UnsupportedError(f"{model.name}: TFLite dies of it: signal {-done.returncode}")
+    _survived.add(model.digest + shapes)
 
 
 def interpreter_module() -> Any:

@@ -74,7 +74,7 @@ def test_a_board_with_federated_data_answers_every_round(start: Start, tmp_path:
     server = start("cloud_broker.server", *cloud).rpartition(" ")[2]
     token = tmp_path / "server" / "token"
     board = ("--state", str(state), "--specs", str(specs), "--board", "pi-1", "--mqtt", mqtt)
-    start("edge_agent", *board, "--token-file", str(token))
+    start("edge_agent", *board, "--server", server, "--token-file", str(token))
     end = time.monotonic() + GUARD
     while not (specs / "wired.toml.status").exists():
         assert time.monotonic() < end
