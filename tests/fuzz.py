@@ -7,6 +7,7 @@ A target is a test module with `fuzz(data: bytes)`, which swallows the errors th
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import time
@@ -99,6 +100,7 @@ def run(name: str, module: ModuleType, seconds: float, seed: int) -> bool:
 
 
 def main() -> int:
+    logging.disable()  # what a parser says of a bad input, it would say a million times
     seconds, seed = float(os.environ.get("FUZZ_SECONDS", "60")), int(os.environ.get("FUZZ_SEED", "0"))
     results = [run(name, module, seconds, seed) for name, module in targets()]
     return 0 if results and all(results) else 1
