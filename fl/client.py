@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -159,21 +157,6 @@ def answer(
                 raise
             log.warning("%s: %s; trying again", _name(invitation), error)
             sleep(RETRY)
-
-
-class Trainer:
-    """Answers invitations on whatever thread: one at a time, failures logged."""
-
-    def __init__(self, data_path: Path, **how: Any) -> None:
-        self._answer: Callable[[RoundOpen], Update] = partial(answer, data_path=data_path, **how)
-        self._lock = threading.Lock()
-
-    def __call__(self, invitation: RoundOpen) -> None:
-        with self._lock:
-            try:
-                self._answer(invitation)
-            except (FetchError, ClientError) as error:
-                log.warning("not training: %s", error)
 
 
 def load_data(path: Path) -> Dataset:

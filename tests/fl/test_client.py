@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -163,24 +164,33 @@ LOST, REFUSED = (FetchError(Reason.FETCH_FAILED, "lost", retry=retry) for retry 
 
 
 @pytest.mark.parametrize(
-    ("failures", "calls"),
-    [((), 1), ((LOST, LOST), 3), ((REFUSED,), 1), ((LOST, ClientError("too late")), 2)],
+    ("failures", "calls", "ends"),
+    [
+        ((), 1, nullcontext()),
+        ((LOST, LOST), 3, nullcontext()),
+        ((REFUSED,), 1, pytest.raises(FetchError)),
+        ((LOST, ClientError("too late")), 2, pytest.raises(ClientError)),
+    ],
 )
-def test_a_trainer_tries_again_where_that_makes_sense(
-    failures: tuple[Exception, ...], calls: int, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_is_tried_again_where_that_makes_sense(
+    failures: tuple[Exception, ...],
+    calls: int,
+    ends: AbstractContextManager[object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gone, times = Gone(*failures), itertools.count(50.0)
     monkeypatch.setattr(client, "run", gone)
-    trainer = client.Trainer(
-        Path("data.npz"),
-        board="pi-1",
-        publish=lambda *_: None,
-        token="",
-        workdir=Path("work"),
-        now=lambda: next(times),
-        sleep=lambda _: None,
-    )
-    trainer(invitation())
+    with ends:
+        client.answer(
+            invitation(),
+            Path("data.npz"),
+            board="pi-1",
+            publish=lambda *_: None,
+            token="",
+            workdir=Path("work"),
+            now=lambda: next(times),
+            sleep=lambda _: None,
+        )
     assert gone.calls == [50.0 + call for call in range(calls)]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -16,8 +17,7 @@ import pytest
 from cloud_broker.wire import topics
 from cloud_broker.wire.link import MqttLink
 from cloud_broker.wire.messages import Presence, RoundOpen, decode, encode
-from fl import commands, simulation, weights
-from fl.client import Trainer
+from fl import client, commands, simulation, weights
 from fl.linear import Dataset
 
 PLAN = """schema = 1
@@ -72,10 +72,15 @@ def _join(cloud: Cloud, name: str, data: Dataset, folder: Path) -> MqttLink:
     """A board that only trains."""
     np.savez(folder / f"{name}.npz", x=data.x, y=data.y)
     link = MqttLink(cloud.mqtt, name, rng=Random(0))
-    trainer = Trainer(
-        folder / f"{name}.npz", board=name, publish=link.publish, token=cloud.token, workdir=folder / name
+    answer = partial(
+        client.answer,
+        data_path=folder / f"{name}.npz",
+        board=name,
+        publish=link.publish,
+        token=cloud.token,
+        workdir=folder / name,
     )
-    link.subscribe(topics.down(name, "round"), lambda _, payload: trainer(decode(payload, RoundOpen)))
+    link.subscribe(topics.down(name, "round"), lambda _, payload: answer(decode(payload, RoundOpen)))
     online = encode(Presence(board=name, session=1, online=True))
     link.on_connect(lambda: link.publish(topics.up(name, "state"), online, retain=True))
     link.start()
