@@ -1,9 +1,9 @@
 """The scalar primitives of MAP: one row each, and in each row the NumPy function that defines it.
 
 A function takes arrays of the compute type in the order in which they were pushed, then the instruction's
-args; its result is converted to the compute type. Kernels use `c_name`; what a program means is in
-`runtime.atoms.Map`. Integers wrap; dividing an integer by zero gives 0. min and max are C++'s: with a NaN
-they return the first operand.
+args; its result is converted to the compute type. Kernels list the same names in `ckernels/map.inc`; what a
+program means is in `runtime.atoms.Map`. Integers wrap; dividing an integer by zero gives 0. min and max are
+C++'s: with a NaN they return the first operand.
 """
 
 from __future__ import annotations
@@ -36,10 +36,6 @@ class Primitive:
     function: Callable[..., Array]
     doc: str
     args: int = 0
-
-    @property
-    def c_name(self) -> str:
-        return f"ck_map_{self.name}"
 
 
 def _div(a: Array, b: Array) -> Array:
