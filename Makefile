@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 SOURCES := ckernels runtime fl edge_agent cloud_broker walle_cli.py walle_demo.py
 .DEFAULT_GOAL := help
-.PHONY: help run test install build check fix test-c fuzz bench demo-models golden size arm-test system-deps clean venv-version
+.PHONY: help run test install build check fix conformance test-c fuzz bench demo-models golden size arm-test system-deps clean venv-version
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: build ## format, lint, types, import ladder, C warnings, version against 
 fix: install ## format and mend what ruff can mend
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+conformance: build ## every operator as generated models against TFLite's reference kernels, by operator
+	$(RUN) -m tests.conformance
 
 test-c: install ## the C kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(RUN) -m ckernels.sanitized

@@ -22,8 +22,8 @@ from runtime.decompose.rule import Kernels
 from runtime.errors import ModelError
 from runtime.graph import Graph, Shape
 from runtime.importers import tflite
+from runtime.infer import infer
 from runtime.program import Program
-from runtime.shapes import infer
 from runtime.simplify import simplify
 from runtime.verify import check
 

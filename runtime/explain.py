@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from runtime.atoms import Gather, Gemm, Map, Raster, Reduce
 from runtime.decompose import decompose
 from runtime.graph import ABSENT, Graph, Node
-from runtime.shapes import infer
+from runtime.infer import infer
 from runtime.simplify import alias, compose, fold, prune
 
 MAX_REGIONS = 4

@@ -24,6 +24,8 @@ class Operator:
     outputs: tuple[int, int] = (1, 1)
     table: str = ""
     fields: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    """Fields that TFLite needs and that say what the tensors say already."""
 
 
 def _unary(table: str = "", *fields: str) -> Operator:
@@ -92,7 +94,7 @@ OPERATORS = {
     "MEAN": _binary("ReducerOptions", "keep_dims"),
     "SUM": _binary("ReducerOptions", "keep_dims"),
     "REDUCE_MAX": _binary("ReducerOptions", "keep_dims"),
-    "ARG_MAX": _binary("ArgMaxOptions"),
+    "ARG_MAX": Operator((2, 2), table="ArgMaxOptions", hints=("output_type",)),
     # types
     "QUANTIZE": _unary(),
     "DEQUANTIZE": _unary(),

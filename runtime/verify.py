@@ -32,7 +32,8 @@ from runtime.graph import ABSENT, DType, Graph, Node, Shape, Value
 from runtime.operators import OPERATORS
 from runtime.primitives import COMPUTE_TYPES, PRIMITIVES
 from runtime.quantized import I32_MAX
-from runtime.shapes import RULES, Operands
+from runtime.shapes import RULES
+from runtime.shapes.operands import Operands
 from runtime.strides import extent
 
 Level = Literal["GRAPH", "ATOMIC"]

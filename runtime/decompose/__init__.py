@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runtime.decompose import conv, elementwise, norm, pool, quantize, reduce, views
+from runtime.decompose import conv, elementwise, matrix, norm, pool, quantize, reduce, views
 from runtime.decompose.rule import Kernels, Lowering, Rule
 from runtime.errors import UnsupportedError
 from runtime.graph import Graph, Node, Value
@@ -16,6 +16,7 @@ from runtime.graph import Graph, Node, Value
 RULES: dict[str, Rule] = {
     **conv.RULES,
     **elementwise.RULES,
+    **matrix.RULES,
     **norm.RULES,
     **pool.RULES,
     **quantize.RULES,
@@ -32,11 +33,12 @@ def decompose(graph: Graph, kernels: Kernels) -> Graph:
     """
     values, nodes = list(graph.values), list[Node]()
     for node in graph.nodes:
-        nodes += _lowered(values, node, kernels)
+        nodes += lowered(values, node, kernels)
     return replace(graph, values=tuple(values), nodes=tuple(nodes))
 
 
-def _lowered(values: list[Value], node: Node, kernels: Kernels) -> list[Node]:
+def lowered(values: list[Value], node: Node, kernels: Kernels) -> list[Node]:
+    """One node in atoms; `values` grows by what lies between them. Raises as `decompose`."""
     if node.op not in RULES:
         raise UnsupportedError(
             f"{node.source}: no rule for operator {node.op}; the tflite backend may run this model"

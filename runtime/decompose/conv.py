@@ -1,4 +1,4 @@
-"""Convolutions and matrix products: RASTER gathers the windows (im2col), GEMM multiplies, rounds and clamps.
+"""Convolutions: RASTER gathers the windows (im2col), GEMM multiplies, rounds and clamps.
 
 The integer arithmetic is that of TFLite's kernels: s32 sums, one fixed-point multiplier per output channel.
 """
@@ -13,9 +13,9 @@ import numpy as np
 from runtime.atoms import Clamp, Gemm, Region, Requantize, View
 from runtime.decompose.hybrid import hybrid
 from runtime.decompose.rule import BYTES, Lowering, bounded, call, const, load
-from runtime.graph import ABSENT, DType, Shape
+from runtime.graph import ABSENT, DType
 from runtime.quantized import float32_product
-from runtime.shapes import window
+from runtime.shapes.conv import window
 from runtime.strides import dense
 
 MAX_GROUPS = 1024
@@ -170,39 +170,7 @@ def batched(low: Lowering, a: int, gemm: Gemm) -> None:
     low.map(program, [sums, *given, multiplier, shift], compute="i32")
 
 
-def fully_connected(low: Lowering) -> None:
-    if low.x.attr("weights_format"):
-        raise low.lacking("shuffled weights")
-    units, k = low.x.shape(1)
-    a_zero, b_zero = zero_points(low)
-    m = low.x.value(0).elements // k
-    views = View(0, (0, k, 1)), View(0, (0, 1, k)), View(0, (0, units, 1))
-    low.emit(Gemm(1, m, units, k, *views, epilogue(low), a_zero, b_zero), [*low.node.inputs[:2], *bias(low)])
-
-
-def batch_matmul(low: Lowering) -> None:
-    """Float only. One batch stride serves each operand: equal batches, or one of them a single matrix."""
-    a, b, out = low.x.value(0), low.x.value(1), low.out
-    if {a.dtype, b.dtype, out.dtype} != {DType.F32}:
-        low.types()
-    *batches, m, n = out.shape
-    count, k = math.prod(batches), a.shape[-2 if low.x.attr("adj_x") else -1]
-    strides = [_batch_stride(low, value.shape, tuple(batches)) for value in (a, b)]
-    a_view = View(0, (strides[0], 1, m) if low.x.attr("adj_x") else (strides[0], k, 1))
-    b_view = View(0, (strides[1], 1, k) if low.x.attr("adj_y") else (strides[1], n, 1))
-    low.emit(Gemm(count, m, n, k, a_view, b_view, View(0, (m * n, n, 1)), Clamp()), low.node.inputs)
-
-
-def _batch_stride(low: Lowering, shape: Shape, batches: Shape) -> int:
-    own = math.prod(shape[:-2])
-    if own not in (1, math.prod(batches)):
-        raise low.lacking(f"batches of {shape} are broadcast in part")
-    return 0 if own == 1 else shape[-1] * shape[-2]
-
-
 RULES = {
     "CONV_2D": hybrid(conv),
     "DEPTHWISE_CONV_2D": hybrid(depthwise),
-    "FULLY_CONNECTED": hybrid(fully_connected),
-    "BATCH_MATMUL": batch_matmul,
 }

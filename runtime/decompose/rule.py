@@ -17,7 +17,7 @@ from runtime.errors import UnsupportedError
 from runtime.graph import Array, DType, Node, Shape, Value
 from runtime.primitives import Compute
 from runtime.quantized import I32_MAX, I32_MIN, float32_product, quantize_multiplier, round_half_away
-from runtime.shapes import MAX_ELEMENTS, Operands
+from runtime.shapes.operands import MAX_ELEMENTS, Operands
 from runtime.strides import broadcast, collapse, dense
 
 Program = tuple[Instruction, ...]

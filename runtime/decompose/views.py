@@ -8,7 +8,7 @@ from runtime.atoms import Gather, Region, View
 from runtime.decompose.rule import BYTES, Lowering, call, const, load
 from runtime.graph import DType, Shape
 from runtime.quantized import float32_product
-from runtime.shapes import cuts, paddings
+from runtime.shapes.views import cuts, paddings
 from runtime.strides import dense
 
 

@@ -6,11 +6,7 @@ Single kernels are tested in tests/ckernels.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,10 +19,11 @@ from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
 from runtime.compile import read
 from runtime.errors import RunError, UnsupportedError
-from runtime.exporters import tflite as exporter
 from runtime.graph import Array, DType, Graph, Node, Value
 from runtime.primitives import COMPUTE_TYPES, PRIMITIVES
 from runtime.strides import dense
+from tests.conformance import CASES
+from tests.conformance.case import Maker
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 
@@ -39,27 +36,11 @@ def every_isa() -> list[int]:
 # -------------------------------------------------------------------- every operator
 
 
-@pytest.fixture(scope="module")
-def operators() -> Iterator[ModuleType]:
-    """The table of operator cases that test_decompose.py compares with TFLite."""
-    spec = importlib.util.spec_from_file_location(
-        "operator_cases", Path(__file__).with_name("test_decompose.py")
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["operator_cases"] = module
-    spec.loader.exec_module(module)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "OPERATORS", {**exporter.OPERATORS, **module.MORE_ROWS})
-        yield module
-    del sys.modules["operator_cases"]
-
-
 @pytest.mark.parametrize("features", every_isa())
-def test_every_operator_equals_the_reference(operators: ModuleType, features: int) -> None:
+def test_every_operator_equals_the_reference(features: int) -> None:
     backend, fused = CpuBackend(features), set()
-    for case, dtype in [(each, dtype) for each in operators.CASES for dtype in each.types]:
-        maker = operators.Maker(case, dtype)
+    for case, dtype in [(each, dtype) for each in CASES for dtype in each.types]:
+        maker = Maker(case, dtype)
         atoms, inputs = read(maker.model()).atoms, maker.inputs()
         graph = fuse(atoms)
         fused |= {node.op for node in graph.nodes}

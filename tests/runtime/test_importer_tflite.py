@@ -21,7 +21,7 @@ from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec, write
 from runtime.graph import DType, Quantization
 from runtime.importers import tflite as importer
 from runtime.importers.tflite import load
-from runtime.shapes import infer
+from runtime.infer import infer
 from runtime.simplify import simplify
 from runtime.verify import check
 

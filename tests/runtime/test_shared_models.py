@@ -16,7 +16,7 @@ from runtime.backends import reference
 from runtime.decompose import decompose
 from runtime.graph import Graph
 from runtime.importers.tflite import load
-from runtime.shapes import infer
+from runtime.infer import infer
 from runtime.simplify import simplify
 from runtime.verify import check
 

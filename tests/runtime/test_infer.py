@@ -7,7 +7,8 @@ import pytest
 
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, DType, Graph, Node, Value
-from runtime.shapes import infer, window
+from runtime.infer import infer
+from runtime.shapes.conv import window
 
 POOL = {"filter_height": 2, "filter_width": 2, "stride_h": 2, "stride_w": 2, "padding": "VALID"}
 CONV = {"stride_h": 1, "stride_w": 1, "dilation_h_factor": 1, "dilation_w_factor": 1, "padding": "SAME"}

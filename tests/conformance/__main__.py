@@ -1,0 +1,43 @@
+"""`make conformance`: every case against TFLite's reference kernels, printed by operator."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Any
+
+from runtime.backends.tflite import interpreter_module
+from runtime.operators import OPERATORS
+from tests.conformance import CASES
+from tests.conformance.judge import judge
+
+
+def reference_interpreter(model: bytes) -> Any:
+    module = interpreter_module()
+    made = module.Interpreter(
+        model_content=model, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF, num_threads=1
+    )
+    made.allocate_tensors()
+    return made
+
+
+def main() -> int:
+    cases, failed, types = Counter[str](), Counter[str](), dict[str, set[str]]()
+    for case in CASES:
+        for dtype in case.types:
+            cases[case.op] += 1
+            types.setdefault(case.op, set()).add(dtype)
+            try:
+                judge(case, dtype, reference_interpreter)
+            except Exception as error:
+                failed[case.op] += 1
+                print(f"{case} {dtype}: {error}", file=sys.stderr)
+    print(f"{'operator':32} {'cases':>6} {'failed':>6}  element types")
+    for op in sorted(OPERATORS):
+        print(f"{op:32} {cases[op]:6} {failed[op]:6}  {' '.join(sorted(types.get(op, ())))}")
+    print(f"{len(OPERATORS)} operators, {cases.total()} cases, {failed.total()} failed")
+    return 1 if failed or set(cases) != set(OPERATORS) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""A case: one operator, its operands and options, and the element types to try it on; and its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from runtime.exporters import tflite as exporter
+from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
+from runtime.importers.tflite import load
+from runtime.infer import infer
+from runtime.operators import OPERATORS, VECTORS
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+ENUM_DEFAULTS = {"padding": "SAME", "fused_activation_function": "NONE", "weights_format": "DEFAULT"}
+READ_ONLY = {
+    kind: Row(
+        row.table,
+        {
+            field: () if field in VECTORS else ENUM_DEFAULTS.get(field, 0)
+            for field in (*row.fields, *row.hints)
+        },
+    )
+    for kind, row in OPERATORS.items()
+    if kind not in exporter.OPERATORS
+}
+"""How operators are written that the project reads but never writes: every option zero unless given."""
+
+
+@dataclass(frozen=True)
+class X:
+    """A model input: uniform in `span` when float, over its whole type when quantised.
+
+    It has the type of the case, or `dtype`; plain integers lie within `span`, by default -20..20.
+    """
+
+    shape: tuple[int, ...]
+    span: tuple[float, float] = (-3.0, 3.0)
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class W:
+    """Constant weights: in int8 one scale per slice of `axis` (None: one for all), in uint8 a zero point."""
+
+    shape: tuple[int, ...]
+    axis: int | None = 0
+
+
+@dataclass(frozen=True)
+class B:
+    """A constant bias, on the scale of input times weights under integer types: int32, under int16 int64."""
+
+    size: int
+
+
+Operand = X | W | B | Array | None
+QUANTIZED = ("int8", "uint8", "int16")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator and the element types to try it on.
+
+    `same` keeps one quantisation through the operator; `out_type` is the element type of all outputs or of
+    each, by default that of the case; `out_scale` is the output's (scale, zero point) as int8; `steps` is by
+    how much integers may differ, `tolerance` by how much floats, of the largest expected one. Where TFLite
+    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options.
+    """
+
+    op: str
+    operands: tuple[Operand, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    types: tuple[str, ...] = ("float32", "int8", "uint8")
+    same: bool = False
+    outputs: int = 1
+    out_type: str | tuple[str, ...] | None = None
+    out_scale: tuple[float, int] | None = None
+    steps: int = 0
+    tolerance: float = 1e-5
+    expect: Callable[..., Sequence[Array]] | None = None
+
+    def __str__(self) -> str:
+        shapes = [str(list(o.shape)) for o in self.operands if isinstance(o, X | W)]
+        options = [f"{key}={value}" for key, value in self.options.items()]
+        return "-".join([self.op, *shapes, *options]).replace(" ", "")
+
+
+def ints(*numbers: int) -> Array:
+    return np.array(numbers, np.int32)
+
+
+FLOAT = ("float32",)
+BYTES = ("int8", "uint8")
+ALL = (*FLOAT, *BYTES)
+RELU, RELU6, RELU_N1 = ({"fused_activation_function": name} for name in ("RELU", "RELU6", "RELU_N1_TO_1"))
+
+
+class Maker:
+    """Writes the model of a case in one element type, with inputs that use the whole range."""
+
+    def __init__(self, case: Case, dtype: str) -> None:
+        self.case, self.dtype, self.tensors = case, dtype, list[TensorSpec]()
+        self.rng = np.random.default_rng(len(str(case)))
+
+    def scale(self, i: int, dtype: str) -> dict[str, Any]:
+        """The quantisation of the i-th tensor; the output's, where all share one, is that of input 0."""
+        if dtype not in QUANTIZED:
+            return {}
+        scale, zero = (0.05, 3) if self.case.same else (0.05 - 0.011 * (i % 4), 3 + 9 * (i % 4))
+        if dtype == "int16":
+            return {"scale": (scale / 256,), "zero_point": (0,)}
+        return {"scale": (scale,), "zero_point": (zero + 128 * (dtype == "uint8"),)}
+
+    def operand(self, i: int, operand: Operand) -> str:
+        if operand is None:
+            return ""
+        name = f"operand {i}"
+        if isinstance(operand, X):
+            dtype = operand.dtype or self.dtype
+            self.tensors.append(TensorSpec(name, operand.shape, dtype, **self.scale(i, dtype)))
+        elif isinstance(operand, W):
+            self.tensors.append(self.weights(name, operand))
+        elif isinstance(operand, B):
+            self.tensors.append(self.bias(name, operand))
+        else:
+            self.tensors.append(TensorSpec.constant(name, operand))
+        return name
+
+    def weights(self, name: str, w: W) -> TensorSpec:
+        if self.dtype == "float32":
+            return TensorSpec.constant(name, self.rng.normal(size=w.shape).astype(np.float32))
+        dtype = "uint8" if self.dtype == "uint8" else "int8"
+        low, high = (0, 256) if dtype == "uint8" else (-127, 128)
+        data = self.rng.integers(low, high, w.shape).astype(dtype)
+        if dtype == "uint8" or w.axis is None:
+            return TensorSpec(name, w.shape, dtype, data, (0.01,), (121 if dtype == "uint8" else 0,))
+        count = w.shape[w.axis]
+        scales = tuple(float(s) for s in self.rng.uniform(0.001, 0.02, count).astype(np.float32))
+        return TensorSpec(name, w.shape, "int8", data, scales, (0,) * count, w.axis)
+
+    def bias(self, name: str, b: B) -> TensorSpec:
+        if self.dtype == "float32":
+            return TensorSpec.constant(name, self.rng.normal(size=b.size).astype(np.float32))
+        data = self.rng.integers(-2000, 2000, b.size).astype(np.int64 if self.dtype == "int16" else np.int32)
+        x, w = self.tensors[:2]
+        scale = tuple(float(np.float32(x.scale[0]) * np.float32(s)) for s in w.scale)
+        return TensorSpec(name, (b.size,), str(data.dtype), data, scale, (0,) * len(scale))
+
+    def output(self, i: int) -> str:
+        case, types = self.case, self.case.out_type or self.dtype
+        dtype = types if isinstance(types, str) else types[i]
+        quantization: dict[str, Any] = {}
+        if dtype in QUANTIZED:
+            scale, zero = case.out_scale or ((0.05, 3) if case.same else (0.043, -7))
+            if dtype == "int16":
+                quantization = {"scale": (scale / 256,), "zero_point": (0,)}
+            else:
+                quantization = {"scale": (scale,), "zero_point": (zero + 128 * (dtype == "uint8"),)}
+        self.tensors.append(TensorSpec(f"output {i}", (1,), dtype, **quantization))
+        return f"output {i}"
+
+    def model(self) -> bytes:
+        """Written twice: TFLite does not size every output by itself, so it gets what we infer."""
+        operands = tuple(self.operand(i, operand) for i, operand in enumerate(self.case.operands))
+        inputs = tuple(name for name, o in zip(operands, self.case.operands, strict=True) if isinstance(o, X))
+        outputs = tuple(self.output(i) for i in range(self.case.outputs))
+        op = OpSpec(self.case.op, operands, outputs, self.case.options)
+        spec = ModelSpec(tuple(self.tensors), (op,), inputs, outputs)
+        inferred = {value.name: value.shape for value in infer(load(written(spec), "draft")).values}
+        sized = tuple(replace(tensor, shape=inferred[tensor.name]) for tensor in spec.tensors)
+        return written(replace(spec, tensors=sized))
+
+    def inputs(self) -> list[Array]:
+        return [self.drawn(operand) for operand in self.case.operands if isinstance(operand, X)]
+
+    def drawn(self, x: X) -> Array:
+        dtype = np.dtype(x.dtype or self.dtype)
+        if dtype.kind == "f":
+            return self.rng.uniform(*x.span, x.shape).astype(dtype)
+        if dtype.kind == "b":
+            return self.rng.integers(0, 2, x.shape).astype(dtype)
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        if x.dtype or str(dtype) not in QUANTIZED:
+            low, high = (-20, 20) if x.span == X.span else (int(x.span[0]), int(x.span[1]))
+        return self.rng.integers(low, high + 1, x.shape).astype(dtype)
+
+
+def written(spec: ModelSpec) -> bytes:
+    with mock.patch.object(exporter, "OPERATORS", {**exporter.OPERATORS, **READ_ONLY}):
+        return exporter.write(spec)

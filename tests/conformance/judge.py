@@ -1,0 +1,76 @@
+"""Runs a case four ways: decomposed, simplified, as kernels, and by TFLite; all have to agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from runtime.backends import reference
+from runtime.backends.cpu import CpuBackend
+from runtime.backends.fuse import fuse
+from runtime.decompose import decompose
+from runtime.importers.tflite import load
+from runtime.infer import infer
+from runtime.simplify import simplify
+from runtime.verify import check
+from tests.conformance.case import Array, Case, Maker
+
+KERNELS = 1e-5
+"""By how much the floats of two kernels may differ, of the largest: they add in different orders."""
+
+
+def judge(case: Case, dtype: str, tflite_interpreter: Callable[[bytes], Any]) -> None:
+    """Raises AssertionError where one of them differs."""
+    maker = Maker(case, dtype)
+    model = maker.model()
+    graph = infer(load(model, "case"))
+    check(graph, "GRAPH")
+    atoms = decompose(graph, "reference")
+    check(atoms, "ATOMIC")
+    small = simplify(atoms)
+    check(small, "ATOMIC")
+    inputs = maker.inputs()
+    defined, simplified = reference.run(atoms, inputs), reference.run(small, inputs)
+    computed = CpuBackend().lower(fuse(small)).run(inputs)
+    if case.expect is None:
+        wanted = oracle(tflite_interpreter(model), inputs)
+    else:
+        wanted = [np.asarray(array) for array in case.expect(*operands(maker, inputs), **case.options)]
+    assert len(defined) == len(wanted)
+    for i, want in enumerate(wanted):
+        where = f"{case} {dtype} output {i}"
+        np.testing.assert_array_equal(defined[i], simplified[i], f"{where}: simplified")
+        close(computed[i], defined[i], 0, KERNELS, f"{where}: kernels against their definition")
+        close(defined[i], want, case.steps, case.tolerance, f"{where}: against what is expected")
+
+
+def operands(maker: Maker, inputs: list[Array]) -> list[Array | None]:
+    """What the operator reads, in order: inputs and constants."""
+    drawn = dict(zip(_input_names(maker), inputs, strict=True))
+    data = {tensor.name: tensor.data for tensor in maker.tensors}
+    names = [f"operand {i}" for i in range(len(maker.case.operands))]
+    return [drawn.get(name, data.get(name)) for name in names]
+
+
+def _input_names(maker: Maker) -> list[str]:
+    return [t.name for t in maker.tensors if t.data is None and t.name.startswith("operand")]
+
+
+def close(got: Array, want: Array, steps: int, tolerance: float, where: str) -> None:
+    assert (got.shape, got.dtype) == (want.shape, want.dtype), f"{where}: {got.dtype}{got.shape}"
+    if got.dtype.kind in "fc":
+        finite = np.abs(want[np.isfinite(want)])
+        largest = max(1.0, float(finite.max(initial=0)))
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * largest, err_msg=where)
+    else:
+        apart = np.abs(got.astype(np.int64) - want.astype(np.int64)).max(initial=0)
+        assert apart <= steps, f"{where}: {apart} steps apart, {steps} allowed"
+
+
+def oracle(interpreter: Any, inputs: list[Array]) -> list[Array]:
+    for details, array in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(details["index"], array)
+    interpreter.invoke()
+    return [interpreter.get_tensor(details["index"]) for details in interpreter.get_output_details()]
