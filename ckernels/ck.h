@@ -29,6 +29,7 @@ typedef enum {
     CK_X32,
     CK_X64,
     CK_Q8,
+    CK_Q16,
 } ck_dtype;
 
 /* Instruction sets, as bits: a kernel may run where all of its bits are present. */
@@ -89,8 +90,9 @@ typedef struct {
 typedef struct {
     ck_operand a, b, bias, c;
     ck_operand packed;   /* B and bias as panels: [batch][ceil(n / nr)]{bias[nr], [ceil(k / kr)][nr][kr]}; the
-                          * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off */
-    ck_operand scratch;  /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, 2 in CK_Q8) */
+                          * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off,
+                          * or for CK_Q16 s16 and no bias */
+    ck_operand scratch;  /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, else 2) */
     ck_operand pad;      /* k / taps elements that stand for the padding; absent without `rows` */
     const int32_t *rows; /* m * taps entries, or NULL */
     int64_t taps;        /* 1 without `rows` */
@@ -98,10 +100,11 @@ typedef struct {
     ck_view a_view, b_view;   /* strides[0..2] are those of (batch, m, k), of (batch, k, n), */
     ck_view c_view;           /* and of (batch, m, n) */
     int32_t pack_now;         /* 1: B is not constant, fill `packed` in each run */
-    int32_t a_dtype, b_dtype; /* CK_F32, or CK_I8 / CK_U8 for CK_Q8 kernels */
+    int32_t a_dtype, b_dtype; /* CK_F32, or CK_I8 / CK_U8 for CK_Q8, CK_I16 and CK_I8 / CK_I16 for CK_Q16 */
     int32_t a_zero, b_zero;
     float low, high; /* the float epilogue: clamp */
-    int32_t c_dtype; /* CK_Q8 kernels: CK_I8 / CK_U8, or CK_I32 for bare accumulators */
+    int32_t c_dtype; /* CK_Q8 kernels: CK_I8 / CK_U8, or CK_I32 for bare sums; CK_Q16: CK_I64, or CK_I32 for
+                      * the low 32 bits of bare sums */
     const int32_t *multiplier; /* the integer epilogue: Q31 multipliers, not negative, and powers of two; */
     const int32_t *shift;      /* n of each, rounded up to a multiple of nr */
     int32_t c_zero, c_low, c_high;

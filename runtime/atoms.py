@@ -81,8 +81,9 @@ class Gemm:
 
     Inputs: A, B, and optionally bias of n elements. f32·f32 accumulates in f32 with a Clamp; 8-bit·8-bit
     accumulates in s32 (bias s32) with a Requantize, or without an epilogue (None) writes the s32
-    accumulators. a, b and c are views of rank 3 over (batch, m, k), (batch, k, n), (batch, m, n):
-    transposes, broadcast batches and slices cost nothing.
+    accumulators; i16·i8 and i16·i16 accumulate in s64 without bias, zero points and epilogue, and write the
+    s64 accumulators, or their low 32 bits to an i32 output. a, b and c are views of rank 3 over
+    (batch, m, k), (batch, k, n), (batch, m, n): transposes, broadcast batches and slices cost nothing.
     """
 
     NAME: ClassVar = "GEMM"
@@ -134,8 +135,8 @@ class Map:
 class Reduce:
     """out[o,i] = op over a of in[o,a,i]; input dense [outer, axis, inner], output dense [outer, inner].
 
-    sum of 8-bit integers accumulates into an s32 output, of f32 into f32, max and min keep the type, any
-    and all are bool, argmax and argmin give i32 or i64, the first of equals.
+    sum of 8-bit and 16-bit integers accumulates into an s32 output, of f32 into f32, max and min keep the
+    type, any and all are bool, argmax and argmin give i32 or i64, the first of equals.
     """
 
     NAME: ClassVar = "REDUCE"

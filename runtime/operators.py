@@ -12,7 +12,12 @@ from dataclasses import dataclass
 MANY = 4096
 PADDING = {0: "SAME", 1: "VALID"}
 ACTIVATION = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
-ENUMS = {"padding": PADDING, "fused_activation_function": ACTIVATION}
+BIAS_TYPES = {0: "FLOAT32", 2: "INT32", 4: "INT64"}
+ENUMS = {
+    "padding": PADDING,
+    "fused_activation_function": ACTIVATION,
+    "quantized_bias_type": BIAS_TYPES,
+}
 VECTORS = frozenset({"new_shape", "squeeze_dims"})
 
 
@@ -37,6 +42,7 @@ def _binary(table: str = "", *fields: str) -> Operator:
 
 
 FUSED = "fused_activation_function"
+BIAS_TYPE = "quantized_bias_type"
 SLIDING = ("padding", "stride_w", "stride_h", FUSED)
 DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
 POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
@@ -44,7 +50,7 @@ STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "sh
 
 OPERATORS = {
     # windows and matrices
-    "CONV_2D": Operator((2, 3), table="Conv2DOptions", fields=DILATED),
+    "CONV_2D": Operator((2, 3), table="Conv2DOptions", fields=(*DILATED, BIAS_TYPE)),
     "DEPTHWISE_CONV_2D": Operator(
         (2, 3), table="DepthwiseConv2DOptions", fields=(*DILATED, "depth_multiplier")
     ),
@@ -53,7 +59,7 @@ OPERATORS = {
     "FULLY_CONNECTED": Operator(
         (2, 3),
         table="FullyConnectedOptions",
-        fields=(FUSED, "weights_format", "keep_num_dims", "asymmetric_quantize_inputs"),
+        fields=(FUSED, "weights_format", "keep_num_dims", "asymmetric_quantize_inputs", BIAS_TYPE),
     ),
     "BATCH_MATMUL": _binary("BatchMatMulOptions", "adj_x", "adj_y"),
     # element-wise

@@ -28,6 +28,11 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return (0, 0) if shift < -31 else (multiplier, shift)
 
 
+def reduced_multiplier(multiplier: int, shift: int) -> tuple[int, int]:
+    """The same real number for s64 sums: (a multiplier of 15 bits, the right shift that follows)."""
+    return min((multiplier + 2**15) >> 16, 2**15 - 1), 15 - shift
+
+
 def round_half_away(real: float) -> int:
     """C's `round`: to the nearest integer, ties away from zero."""
     floor = math.floor(abs(real))

@@ -45,6 +45,7 @@ MAX_STACK = 32
 """Scalars that a MAP program may hold at once; kernels keep that many."""
 
 BYTES = frozenset({DType.I8, DType.U8})
+SMALL = BYTES | {DType.I16}
 NUMBERS = frozenset({DType.F32, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64})
 INDEX = frozenset({DType.I32, DType.I64})
 
@@ -165,6 +166,15 @@ def _gemm(at: _Atom, attrs: Gemm) -> None:
         )
         at.types(*(DType.F32,) * (len(at.inputs) + 1))
         return
+    if a.dtype is DType.I16:
+        at.counts(2)
+        at.require(
+            b.dtype in (DType.I8, DType.I16) and out.dtype in INDEX, "i16 takes i8 or i16 to i32 or i64"
+        )
+        at.require(
+            epilogue is None and not attrs.a_zero and not attrs.b_zero, "i16 takes neither epilogue nor zeros"
+        )
+        return
     wide = {value.dtype for value in at.inputs[2:]} | ({out.dtype} if epilogue is None else set())
     at.require({a.dtype, b.dtype} <= BYTES and wide <= {DType.I32}, "operands are bytes, bias and sums i32")
     at.require(isinstance(epilogue, Requantize) or epilogue is None, "bytes take a Requantize")
@@ -233,7 +243,7 @@ def _reduce(at: _Atom, attrs: Reduce) -> None:
     at.holds(at.outputs[0], attrs.outer * attrs.inner)
     source, target = at.inputs[0].dtype, at.outputs[0].dtype
     legal = {
-        "sum": (source in BYTES and target is DType.I32) or (source is target and source in WIDE),
+        "sum": (source in SMALL and target is DType.I32) or (source is target and source in WIDE),
         "prod": source is target and source in WIDE,
         "max": source is target and source in NUMBERS,
         "min": source is target and source in NUMBERS,

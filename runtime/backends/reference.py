@@ -105,19 +105,20 @@ def _gemm(attrs: Gemm, inputs: Sequence[Array], outputs: Sequence[Value]) -> lis
     out = np.zeros(outputs[0].shape, outputs[0].dtype.numpy)
     if a.dtype == np.float32:
         sums = np.matmul(a, b)
-    else:  # exact: an s32 sum of 16-bit products is far below the 53 bits of a double
-        sums = np.matmul(a.astype(np.float64) - attrs.a_zero, b.astype(np.float64) - attrs.b_zero).astype(
-            np.int64
-        )
+    else:  # exact: a double, which NumPy multiplies fastest, holds 2^22 products of 16 bits each
+        wide = np.float64 if attrs.k <= 2**22 else np.int64
+        sums = np.matmul(a.astype(wide) - attrs.a_zero, b.astype(wide) - attrs.b_zero).astype(np.int64)
     if len(inputs) > 2:
         sums = sums + inputs[2].reshape(-1)
-    window(out, attrs.c, (attrs.batch, attrs.m, attrs.n))[...] = _epilogue(attrs.epilogue, sums)
+    window(out, attrs.c, (attrs.batch, attrs.m, attrs.n))[...] = _epilogue(
+        attrs.epilogue, sums, outputs[0].dtype
+    )
     return [out]
 
 
-def _epilogue(epilogue: Clamp | Requantize | None, sums: Array) -> Array:
+def _epilogue(epilogue: Clamp | Requantize | None, sums: Array, dtype: DType) -> Array:
     if epilogue is None:
-        return sums if sums.dtype == np.float32 else wrap_i32(sums)
+        return sums if sums.dtype == np.float32 or dtype is DType.I64 else wrap_i32(sums)
     if isinstance(epilogue, Clamp):
         return np.clip(sums, np.float32(epilogue.low), np.float32(epilogue.high))
     scaled = multiply_by_quantized_multiplier(

@@ -1,20 +1,14 @@
-"""Convolutions: RASTER gathers the windows (im2col), GEMM multiplies, rounds and clamps.
-
-The integer arithmetic is that of TFLite's kernels: s32 sums, one fixed-point multiplier per output channel.
-"""
+"""Convolutions: RASTER gathers the windows (im2col), GEMM multiplies, rounds and clamps."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from runtime.atoms import Clamp, Gemm, Region, Requantize, View
+from runtime.atoms import Gemm, Region, View
 from runtime.decompose.hybrid import hybrid
-from runtime.decompose.rule import BYTES, Lowering, bounded, call, const, load
-from runtime.graph import ABSENT, DType
-from runtime.quantized import float32_product
+from runtime.decompose.product import finished, product, summed, zero_points
+from runtime.decompose.rule import Lowering
 from runtime.shapes.conv import window
 from runtime.strides import dense
 
@@ -70,55 +64,6 @@ def patches(low: Lowering, sliding: Windows, fill: float, groups: int = 1) -> in
     return low.raster(regions, [padded], low.temp(shape, low.values[padded].dtype))
 
 
-# ---------------------------------------------------------------- arithmetic shared by the rules
-
-
-def zero_points(low: Lowering) -> tuple[int, int]:
-    """Of input and weights; (0, 0) for floats."""
-    x, weights = low.x.value(0), low.x.value(1)
-    types = {x.dtype, weights.dtype, low.out.dtype}
-    if types == {DType.F32}:
-        return 0, 0
-    if len(types) != 1 or x.dtype not in BYTES:
-        low.types()
-    weight_zeros = set(low.scales(weights)[1])
-    if len(weight_zeros) != 1:
-        raise low.lacking("weights with different zero points")
-    return low.quantized(x)[1], weight_zeros.pop()
-
-
-def multipliers(low: Lowering) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(multipliers, shifts) that take s32 sums to the output's scale, one pair or one per output channel.
-
-    Scales are float32. TFLite multiplies input and weight scale in float32 where the weights have one scale
-    and the operator is FULLY_CONNECTED or the type is uint8, in double otherwise.
-    """
-    (scale, _), (weights, _), (out, _) = (
-        low.quantized(low.x.value(0)), low.scales(low.x.value(1)), low.quantized(low.out),
-    )  # fmt: skip
-    narrow = len(weights) == 1 and (low.node.op == "FULLY_CONNECTED" or low.out.dtype is DType.U8)
-    products = [float32_product(scale, w) if narrow else scale * w for w in weights]
-    pairs = [low.factor(product / out) for product in products]
-    return tuple(m for m, _ in pairs), tuple(s for _, s in pairs)
-
-
-def epilogue(low: Lowering) -> Clamp | Requantize:
-    if low.out.dtype is DType.F32:
-        return Clamp(*low.float_range())
-    up = low.kernels == "builtin" and low.out.dtype is DType.I8
-    zero_point = low.quantized(low.out)[1]
-    return Requantize(*multipliers(low), zero_point, *low.stored_range(), "up" if up else "away")
-
-
-def bias(low: Lowering) -> list[int]:
-    """The bias operand, where there is one, of the type that the sums have."""
-    if len(low.node.inputs) < 3 or low.node.inputs[2] == ABSENT:
-        return []
-    if low.x.value(2).dtype is not (DType.F32 if low.out.dtype is DType.F32 else DType.I32):
-        low.types()
-    return [low.node.inputs[2]]
-
-
 # ---------------------------------------------------------------- rules
 
 
@@ -135,10 +80,7 @@ def conv(low: Lowering) -> None:
     a = low.node.inputs[0] if sliding.trivial and groups == 1 else patches(low, sliding, zeros[0], groups)
     m, k, n = batch * math.prod(sliding.out), height * width * depth, units // groups
     views = View(0, (m * k, k, 1)), View(0, (n * k, 1, k)), View(0, (n, units, 1))
-    if groups == 1:
-        low.emit(Gemm(1, m, n, k, *views, epilogue(low), *zeros), [a, low.node.inputs[1], *bias(low)])
-    else:
-        batched(low, a, Gemm(groups, m, n, k, *views, None, *zeros))
+    product(low, a, Gemm(groups, m, n, k, *views, None, *zeros))
 
 
 def depthwise(low: Lowering) -> None:
@@ -152,22 +94,7 @@ def depthwise(low: Lowering) -> None:
     a = low.node.inputs[0] if sliding.trivial else patches(low, sliding, zeros[0])
     m, k, n = batch * math.prod(sliding.out), height * width, units // channels
     views = View(0, (1, k * channels, channels)), View(0, (n, units, 1)), View(0, (n, units, 1))
-    batched(low, a, Gemm(channels, m, n, k, *views, None, *zeros))
-
-
-def batched(low: Lowering, a: int, gemm: Gemm) -> None:
-    """A GEMM whose epilogue differs between batches: plain sums, then a MAP for bias, rounding and clamp."""
-    floats, given = low.out.dtype is DType.F32, bias(low)
-    sums = low.temp(low.out.shape, DType.F32 if floats else DType.I32)
-    low.emit(replace(gemm, epilogue=Clamp() if floats else None), [a, low.node.inputs[1]], sums)
-    biased = call("add", load(0), load(1)) if given else load(0)
-    if floats:
-        low.map(bounded(biased, low.float_range()), [sums, *given])
-        return
-    multiplier, shift = (low.constant(np.array(numbers, np.int32)) for numbers in multipliers(low))
-    scaled = call("mulq_by", biased, load(1 + len(given)), load(2 + len(given)))
-    program = call("clamp", call("add", scaled, const(low.quantized(low.out)[1])), args=low.stored_range())
-    low.map(program, [sums, *given, multiplier, shift], compute="i32")
+    finished(low, summed(low, a, Gemm(channels, m, n, k, *views, None, *zeros)))
 
 
 RULES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from runtime.atoms import Clamp, Gemm, View
-from runtime.decompose.conv import bias, epilogue, zero_points
 from runtime.decompose.hybrid import hybrid
+from runtime.decompose.product import product, zero_points
 from runtime.decompose.rule import Lowering
 from runtime.graph import DType, Shape
 
@@ -18,7 +18,7 @@ def fully_connected(low: Lowering) -> None:
     a_zero, b_zero = zero_points(low)
     m = low.x.value(0).elements // k
     views = View(0, (0, k, 1)), View(0, (0, 1, k)), View(0, (0, units, 1))
-    low.emit(Gemm(1, m, units, k, *views, epilogue(low), a_zero, b_zero), [*low.node.inputs[:2], *bias(low)])
+    product(low, low.node.inputs[0], Gemm(1, m, units, k, *views, None, a_zero, b_zero))
 
 
 def batch_matmul(low: Lowering) -> None:

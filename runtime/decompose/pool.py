@@ -44,7 +44,7 @@ def average_pool(low: Lowering) -> None:
 
 def check_types(low: Lowering) -> None:
     x = low.x.value(0)
-    if x.dtype is not low.out.dtype or x.dtype not in (DType.F32, *BYTES):
+    if x.dtype is not low.out.dtype or x.dtype not in (DType.F32, *BYTES, DType.I16):
         low.types()
 
 

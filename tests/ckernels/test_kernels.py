@@ -183,6 +183,12 @@ def gemm_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
             yield Gemm(1, m, n, k, a, b, c, Clamp(-1.0, 1.5)), arrays, [((m, n), DType.F32)], constants
             yield Gemm(1, m, n, k, *turned, c, Clamp()), arrays[:2], [((m, n), DType.F32)], constants & {1}
             continue
+        if row.dtype == "Q16":
+            for other, out in itertools.product((DType.I8, DType.I16), (DType.I32, DType.I64)):
+                arrays = [some(rng, (m, k), DType.I16), some(rng, (k, n), other)]
+                yield Gemm(1, m, n, k, a, b, c, None), arrays, [((m, n), out)], constants & {1}
+                yield Gemm(1, m, n, k, *turned, c, None), arrays, [((m, n), out)], constants & {1}
+            continue
         for dtype in (DType.I8, DType.U8):
             arrays = [
                 some(rng, (m, k), dtype),
@@ -212,11 +218,13 @@ def some_bias(rng: np.random.Generator, n: int) -> Array:
 
 def batched(row: ckernels.Row, rng: np.random.Generator) -> Case:
     """Three batches, a broadcast B, and C scattered through a larger, cleared output."""
-    dtype = DType.F32 if row.dtype == "F32" else DType.I8
+    dtype, sums = {
+        "F32": (DType.F32, DType.F32), "Q8": (DType.I8, DType.I32), "Q16": (DType.I16, DType.I64),
+    }[row.dtype]  # fmt: skip
     arrays = [some(rng, (3, 5, 4), dtype), some(rng, (4, 6), dtype)]
     views = dense((3, 5, 4)), View(0, (0, 6, 1)), View(1, (70, 14, 2))
     atom = Gemm(3, 5, 6, 4, *views, Clamp() if dtype is DType.F32 else None)
-    return atom, arrays, [((3, 5, 14), DType.F32 if dtype is DType.F32 else DType.I32)], {1}
+    return atom, arrays, [((3, 5, 14), sums)], {1}
 
 
 def map_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
@@ -321,7 +329,7 @@ def windows_graph(
     """PAD, 3x3 patches with stride 2, and a GEMM; depthwise with its MAP where `units` is 0."""
     side, out = 7, 4
     row, m = (side + 2) * channels, out * out
-    zero = {DType.F32: 0, DType.I8: -5, DType.U8: 120}[dtype]
+    zero = {DType.F32: 0, DType.I16: 0, DType.I8: -5, DType.U8: 120}[dtype]
     pad = Raster(
         (Region(0, dense((side, side * channels)), View(row + channels, (row, 1)), (side, side * channels)),),
         zero,
@@ -330,9 +338,13 @@ def windows_graph(
     sizes = (out, out, 3, 3 * channels)
     patches = Raster((Region(0, gathered, dense(sizes), sizes),))
     weights = some(rng, (9, channels) if not units else (9 * channels, units), dtype)
-    wide = DType.F32 if dtype is DType.F32 else DType.I32
+    wide = {DType.F32: DType.F32, DType.I16: DType.I64}.get(dtype, DType.I32)
     columns = units or channels
     bias = some(rng, (columns,), wide) if wide is DType.F32 else some_bias(rng, columns)
+    if dtype is DType.I16:
+        return bare_graph(weights, (pad, patches), channels, units, m), [
+            some(rng, (side, side, channels), dtype)
+        ]
     limits = (
         (-1.0, 30.0) if dtype is DType.F32 else (np.iinfo(dtype.numpy).min + 9, np.iinfo(dtype.numpy).max)
     )
@@ -362,6 +374,24 @@ def windows_graph(
         values, node = epilogue_map(values, m, channels, last, multiplier, shift)
         nodes.append(node)
     return Graph(tuple(values), tuple(nodes), (0,), (5,)), [some(rng, (side, side, channels), dtype)]
+
+
+def bare_graph(weights: Array, atoms: tuple[Raster, Raster], channels: int, units: int, m: int) -> Graph:
+    """The same windows of 16 bits: sums without bias and epilogue."""
+    values = (
+        Value("x", (7, 7, channels), DType.I16),
+        Value("padded", (9, 9, channels), DType.I16),
+        Value("patches", (m, 9 * channels), DType.I16),
+        Value("weights", weights.shape, DType.I16, data=weights),
+        Value("y", (m, units), DType.I64),
+    )
+    views = dense((1, m, 9 * channels)), dense((1, 9 * channels, units)), dense((1, m, units))
+    nodes = (
+        Node("RASTER", (0,), (1,), atoms[0]),
+        Node("RASTER", (1,), (2,), atoms[1]),
+        Node("GEMM", (2, 3), (4,), Gemm(1, m, units, 9 * channels, *views, None)),
+    )
+    return Graph(values, nodes, (0,), (4,))
 
 
 def epilogue_map(
@@ -398,7 +428,7 @@ FUSED = [row for row in ROWS if row.operator in ("GEMM", "DEPTHWISE")]
 def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: int) -> None:
     kernels, rng = forced(row), np.random.default_rng(channels)
     units = 0 if row.operator == "DEPTHWISE" else row.nr + 1
-    for dtype in (DType.F32,) if row.dtype == "F32" else (DType.I8, DType.U8):
+    for dtype in {"F32": (DType.F32,), "Q16": (DType.I16,)}.get(row.dtype, (DType.I8, DType.U8)):
         graph, feed = windows_graph(dtype, channels, units, rng)
         fused = fuse(graph)
         expected = row.operator if not units else "INDIRECT_GEMM" if channels >= 3 else "GEMM"

@@ -12,11 +12,10 @@ from tests.conformance import CASES
 from tests.conformance.judge import judge
 
 
-def reference_interpreter(model: bytes) -> Any:
+def tflite_interpreter(model: bytes, resolver: str = "BUILTIN_REF") -> Any:
     module = interpreter_module()
-    made = module.Interpreter(
-        model_content=model, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF, num_threads=1
-    )
+    kind = module.OpResolverType[resolver]
+    made = module.Interpreter(model_content=model, experimental_op_resolver_type=kind, num_threads=1)
     made.allocate_tensors()
     return made
 
@@ -28,7 +27,7 @@ def main() -> int:
             cases[case.op] += 1
             types.setdefault(case.op, set()).add(dtype)
             try:
-                judge(case, dtype, reference_interpreter)
+                judge(case, dtype, tflite_interpreter)
             except Exception as error:
                 failed[case.op] += 1
                 print(f"{case} {dtype}: {error}", file=sys.stderr)

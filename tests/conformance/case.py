@@ -17,19 +17,26 @@ from runtime.operators import OPERATORS, VECTORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-ENUM_DEFAULTS = {"padding": "SAME", "fused_activation_function": "NONE", "weights_format": "DEFAULT"}
-READ_ONLY = {
-    kind: Row(
-        row.table,
-        {
-            field: () if field in VECTORS else ENUM_DEFAULTS.get(field, 0)
-            for field in (*row.fields, *row.hints)
-        },
-    )
-    for kind, row in OPERATORS.items()
-    if kind not in exporter.OPERATORS
+ENUM_DEFAULTS = {
+    "padding": "SAME",
+    "fused_activation_function": "NONE",
+    "weights_format": "DEFAULT",
 }
-"""How operators are written that the project reads but never writes: every option zero unless given."""
+OPTIONS = {
+    kind: {
+        field: () if field in VECTORS else ENUM_DEFAULTS.get(field, 0) for field in (*row.fields, *row.hints)
+    }
+    for kind, row in OPERATORS.items()
+}
+WRITTEN = {
+    kind: replace(written, fields={**OPTIONS[kind], **written.fields})
+    for kind, written in {
+        **{kind: Row(row.table) for kind, row in OPERATORS.items()},
+        **exporter.OPERATORS,
+    }.items()
+}
+"""How operators are written, also those that the project reads but never writes: every option that its
+exporter does not know is zero unless given."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,12 @@ class W:
 
 @dataclass(frozen=True)
 class B:
-    """A constant bias, on the scale of input times weights under integer types: int32, under int16 int64."""
+    """A constant bias, on the scale of input times weights under integer types: int32, under int16 int64.
+
+    It has that type, or `dtype`."""
 
     size: int
+    dtype: str = ""
 
 
 Operand = X | W | B | Array | None
@@ -70,7 +80,8 @@ class Case:
     `same` keeps one quantisation through the operator; `out_type` is the element type of all outputs or of
     each, by default that of the case; `out_scale` is the output's (scale, zero point) as int8; `steps` is by
     how much integers may differ, `tolerance` by how much floats, of the largest expected one. Where TFLite
-    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options.
+    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options. On
+    the element types `builtin` TFLite's other set of kernels is held against ours as well.
     """
 
     op: str
@@ -84,6 +95,7 @@ class Case:
     steps: int = 0
     tolerance: float = 1e-5
     expect: Callable[..., Sequence[Array]] | None = None
+    builtin: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         shapes = [str(list(o.shape)) for o in self.operands if isinstance(o, X | W)]
@@ -147,7 +159,8 @@ class Maker:
     def bias(self, name: str, b: B) -> TensorSpec:
         if self.dtype == "float32":
             return TensorSpec.constant(name, self.rng.normal(size=b.size).astype(np.float32))
-        data = self.rng.integers(-2000, 2000, b.size).astype(np.int64 if self.dtype == "int16" else np.int32)
+        dtype = b.dtype or ("int64" if self.dtype == "int16" else "int32")
+        data = self.rng.integers(-2000, 2000, b.size).astype(dtype)
         x, w = self.tensors[:2]
         scale = tuple(float(np.float32(x.scale[0]) * np.float32(s)) for s in w.scale)
         return TensorSpec(name, (b.size,), str(data.dtype), data, scale, (0,) * len(scale))
@@ -192,5 +205,5 @@ class Maker:
 
 
 def written(spec: ModelSpec) -> bytes:
-    with mock.patch.object(exporter, "OPERATORS", {**exporter.OPERATORS, **READ_ONLY}):
+    with mock.patch.object(exporter, "OPERATORS", WRITTEN):
         return exporter.write(spec)

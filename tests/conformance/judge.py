@@ -1,4 +1,7 @@
-"""Runs a case four ways: decomposed, simplified, as kernels, and by TFLite; all have to agree."""
+"""Runs a case four ways: decomposed, simplified, as kernels, and by TFLite; all have to agree.
+
+A case that asks for it is held against TFLite's builtin kernels too, decomposed for them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ KERNELS = 1e-5
 """By how much the floats of two kernels may differ, of the largest: they add in different orders."""
 
 
-def judge(case: Case, dtype: str, tflite_interpreter: Callable[[bytes], Any]) -> None:
+def judge(case: Case, dtype: str, tflite_interpreter: Callable[..., Any]) -> None:
     """Raises AssertionError where one of them differs."""
     maker = Maker(case, dtype)
     model = maker.model()
@@ -44,6 +47,11 @@ def judge(case: Case, dtype: str, tflite_interpreter: Callable[[bytes], Any]) ->
         np.testing.assert_array_equal(defined[i], simplified[i], f"{where}: simplified")
         close(computed[i], defined[i], 0, KERNELS, f"{where}: kernels against their definition")
         close(defined[i], want, case.steps, case.tolerance, f"{where}: against what is expected")
+    if dtype in case.builtin:
+        other = oracle(tflite_interpreter(model, "BUILTIN_WITHOUT_DEFAULT_DELEGATES"), inputs)
+        ours = reference.run(decompose(graph, "builtin"), inputs)
+        for got, want in zip(ours, other, strict=True):
+            close(got, want, case.steps, case.tolerance, f"{case} {dtype}: against the builtin kernels")
 
 
 def operands(maker: Maker, inputs: list[Array]) -> list[Array | None]:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import RELU, RELU6, Case
-from tests.conformance.conv import IMAGE, SAME, STRIDED, VALID
+from itertools import product
+
+from tests.conformance.case import RELU, RELU6, RELU_N1, Case, X
+from tests.conformance.conv import IMAGE, SAME, STRIDED, TYPES, VALID
 
 CASES = [
-    Case("AVERAGE_POOL_2D", (IMAGE,), {**SAME, **STRIDED, "filter_height": 3, "filter_width": 4}, same=True),
+    *(
+        Case(op, (X(shape),), {**window, **padding}, TYPES, same=True, builtin=TYPES)
+        for op, shape, window, padding in product(
+            ("AVERAGE_POOL_2D", "MAX_POOL_2D"),
+            ((2, 7, 9, 4), (1, 5, 6, 3), (3, 8, 8, 1)),
+            (
+                {"filter_height": 3, "filter_width": 4, **STRIDED, **RELU_N1},
+                {"filter_height": 2, "filter_width": 2, "stride_h": 2, "stride_w": 2},
+                {"filter_height": 1, "filter_width": 5, "stride_h": 1, "stride_w": 1, **RELU},
+                {"filter_height": 5, "filter_width": 6, "stride_h": 3, "stride_w": 1, **RELU6},
+            ),
+            (SAME, VALID),
+        )
+    ),
     Case("AVERAGE_POOL_2D", (IMAGE,), {**VALID, **RELU6, "filter_height": 7, "filter_width": 9}, same=True),
-    Case("MAX_POOL_2D", (IMAGE,), {**SAME, **STRIDED, "filter_height": 3, "filter_width": 4}, same=True),
-    Case("MAX_POOL_2D", (IMAGE,), {**VALID, **RELU, "filter_height": 2, "filter_width": 2}, same=True),
 ]  # fmt: skip
