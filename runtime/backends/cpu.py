@@ -284,7 +284,8 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
     (a, b), out = (low.values[i] for i in node.inputs[:2]), low.values[node.outputs[0]]
     bias = node.inputs[2] if len(node.inputs) > 2 else ABSENT
     real = a.dtype is DType.F32
-    row = low.kernel(node, "GEMM", {1: "Q8", 2: "Q16", 4: "F32"}[a.dtype.size])
+    quantised = {DType.I8: "Q8", DType.U8: "Q8", DType.I16: "Q16"}
+    row = low.kernel(node, "GEMM", quantised.get(a.dtype, a.dtype.name))
     low.zero(node, (atom.batch, atom.m, atom.n))
     depth, panels = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr)
     size = atom.batch * panels * row.nr * (4 + depth * (4 if real else 2))
