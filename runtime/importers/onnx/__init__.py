@@ -7,6 +7,6 @@ TRANSPOSE, which the raster planner removes again.
 
 from __future__ import annotations
 
-from runtime.importers.onnx.translate import is_onnx, load
+from runtime.importers.onnx.translate import declared_shapes, load
 
-__all__ = ["is_onnx", "load"]
+__all__ = ["declared_shapes", "load"]

@@ -66,13 +66,13 @@ def hard_sigmoid(t: Translation) -> int:
 def clip(t: Translation) -> int:
     x = t.input(0)
     bounds = [t.number(i) if t.has(i) and t.value(t.input(i)).data is not None else None for i in (1, 2)]
-    if t.dtype(x) is DType.F32 and (op := CLIPS.get((bounds[0], bounds[1]))) and len(t.inputs) >= 2:
+    if t.dtype(x) is DType.F32 and (op := CLIPS.get(tuple(bounds))) and len(t.inputs) >= 2:
         return t.emit(op, x)
     x = t.emit("MAXIMUM", x, t.input(1)) if t.has(1) else x
     return t.emit("MINIMUM", x, t.input(2)) if t.has(2) else x
 
 
-CLIPS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+CLIPS: dict[tuple[float | None, ...], str] = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
 
 def softplus_of(t: Translation, x: int) -> int:
@@ -206,9 +206,7 @@ def power(t: Translation) -> int:
     """The exponent takes the type of the base; common whole exponents are products."""
     x, exponent = t.input(0), t.value(t.input(1))
     if exponent.data is not None and exponent.elements == 1 and exponent.data.reshape(-1)[0] == 2:
-        return t.reshape(
-            t.emit("MUL", x, x), np.broadcast_shapes(t.shape(x), exponent.shape)
-        )
+        return t.reshape(t.emit("MUL", x, x), np.broadcast_shapes(t.shape(x), exponent.shape))
     return t.emit("POW", x, t.cast(t.input(1), t.dtype(x)))
 
 

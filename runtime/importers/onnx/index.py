@@ -48,7 +48,9 @@ def _flat(t: Translation, shape: Shape, axis: int, index: int) -> int:
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     base = np.zeros(sizes, np.int32)
     for i in others:
-        base += (np.arange(sizes[i]) * strides[i]).reshape((-1,) + (1,) * (len(sizes) - i - 1)).astype(np.int32)
+        base += (
+            (np.arange(sizes[i]) * strides[i]).reshape((-1,) + (1,) * (len(sizes) - i - 1)).astype(np.int32)
+        )
     scaled = t.emit("MUL", index, t.like(strides[axis], index))
     return t.emit("ADD", scaled, t.constant(base))
 
@@ -108,7 +110,7 @@ def scatter_elements(t: Translation) -> int:
 
 def one_hot(t: Translation) -> int:
     """An index outside -depth..depth-1 gives off values only."""
-    depth, values = int(t.number(1)), t.input(2)
+    depth, values = t.integer(1), t.input(2)
     if not 1 <= depth < 2**31 or t.shape(values) != (2,):
         raise t.bad(f"depth {depth} and values {t.shape(values)}, expected at least 1 and (2,)")
     index = t.cast(t.input(0), DType.I32)

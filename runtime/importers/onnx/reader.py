@@ -57,7 +57,9 @@ def bindings() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise UnsupportedError("reading ONNX needs the onnx package: pip install 'walle-edge[onnx]'") from error
+        raise UnsupportedError(
+            "reading ONNX needs the onnx package: pip install 'walle-edge[onnx]'"
+        ) from error
     return onnx
 
 
@@ -84,18 +86,39 @@ class Body:
 
 def parse(data: bytes, name: str) -> tuple[Body, int]:
     """(main graph, opset) of a model file. Raises ModelError, UnsupportedError; `name` stands in messages."""
-    onnx = bindings()
-    from google.protobuf.message import DecodeError  # comes with onnx
-
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        raise ModelError(f"{name}: not an ONNX model that can be read: {error}; the file is damaged") from error
+    model = _message(data, name)
     if not model.HasField("graph"):
         raise ModelError(f"{name}: the model has no graph")
     if len(model.functions):
         raise UnsupportedError(f"{name}: functions of the model's own; inline them (onnx.inliner) first")
-    return Reader(name).body(model.graph), _opset(model, name)
+    opset, reader = _opset(model, name), Reader(name)
+    try:
+        return reader.body(model.graph), opset
+    except (UnicodeDecodeError, OverflowError) as error:
+        raise ModelError(f"{name}: node {reader.steps}: {error}; the file is damaged") from error
+
+
+def declared_shapes(data: bytes, name: str) -> dict[int, Shape]:
+    """The shapes of inputs as the file has them, -1 where it leaves a dimension open; for bytes that `parse`
+    took.
+    """
+    graph = _message(data, name).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [entry for entry in graph.input if entry.name not in constants]
+    return {
+        i: tuple(d.dim_value if d.HasField("dim_value") else -1 for d in entry.type.tensor_type.shape.dim)
+        for i, entry in enumerate(inputs)
+    }
+
+
+def _message(data: bytes, name: str) -> Any:
+    onnx = bindings()
+    from google.protobuf.message import DecodeError  # comes with onnx
+
+    try:
+        return onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        raise ModelError(f"{name}: no ONNX model that can be read: {error}; the file is damaged") from error
 
 
 def _opset(model: Any, name: str) -> int:
@@ -182,7 +205,9 @@ class Reader:
             raise self.bad(f"more than {MAX_NODES} nodes")
         source = f"{node.op_type}#{self.steps - 1}"
         if node.domain not in STANDARD:
-            raise UnsupportedError(f"{self.name}: {source} {node.name!r}: domain {node.domain!r} is not known")
+            raise UnsupportedError(
+                f"{self.name}: {source} {node.name!r}: domain {node.domain!r} is not known"
+            )
         attrs = {attr.name: self.attribute(attr, f"{source}: {attr.name}") for attr in node.attribute}
         return Step(node.op_type, source, tuple(node.input), tuple(node.output), attrs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from runtime.graph import DType
 from runtime.importers.onnx.reader import Kind
@@ -76,7 +77,7 @@ def moved_last(t: Translation, x: int, axis: int) -> tuple[int, tuple[int, ...]]
 
 def top_k(t: Translation) -> list[int]:
     """Sorted, whether that is asked for or not."""
-    x, k = t.input(0), int(t.number(1))
+    x, k = t.input(0), t.integer(1)
     axis = t.axis(t.attr("axis"), len(t.shape(x)))
     if not 1 <= k <= t.shape(x)[axis]:
         raise t.bad(f"k = {k}, expected 1..{t.shape(x)[axis]}")
@@ -89,12 +90,12 @@ def top_k(t: Translation) -> list[int]:
 
 
 def cum_sum(t: Translation) -> int:
-    axis = t.sizes([t.axis(int(t.number(1)), len(t.shape(t.input(0))))])
-    flags = {"exclusive": bool(t.attr("exclusive")), "reverse": bool(t.attr("reverse"))}
+    axis = t.sizes([t.axis(t.integer(1), len(t.shape(t.input(0))))])
+    flags: dict[str, Any] = {"exclusive": bool(t.attr("exclusive")), "reverse": bool(t.attr("reverse"))}
     return t.emit("CUMSUM", t.input(0), t.reshape(axis, ()), **flags)
 
 
-def on_last_axis(op: str, **attrs: float) -> Row:
+def on_last_axis(op: str, **attrs: Any) -> Row:
     """An operator of TFLite's last axis, on any axis."""
 
     def rule(t: Translation) -> int:

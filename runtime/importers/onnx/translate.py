@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.errors import ModelError, UnsupportedError
-from runtime.graph import Graph, Node, Shape, Value
+from runtime.graph import ABSENT, Graph, Node, Shape, Value
 from runtime.importers.onnx import conv, elementwise, index, matrix, norm, pool, quantize, reduce, views
-from runtime.importers.onnx.reader import Body, Kind, Step, parse
+from runtime.importers.onnx.reader import Body, Kind, Step, declared_shapes, parse
 from runtime.importers.onnx.translation import Builder, Row, Translation
 from runtime.shapes.operands import checked
+
+__all__ = ["declared_shapes", "load"]
 
 ROWS: dict[str, Row] = {
     **conv.ROWS,
@@ -24,11 +26,6 @@ ROWS: dict[str, Row] = {
     **reduce.ROWS,
     **views.ROWS,
 }
-
-
-def is_onnx(data: bytes) -> bool:
-    """Whether bytes look like an ONNX model: its first field is the version of the format, a number."""
-    return data[:1] == b"\x08" and data[4:8] != b"TFL3"
 
 
 def load(data: bytes, name: str, input_shapes: Mapping[int, Shape] | None = None) -> Graph:
@@ -47,10 +44,26 @@ def load(data: bytes, name: str, input_shapes: Mapping[int, Shape] | None = None
     walk(builder, scope, body)
     if missing := [output for output in body.outputs if output not in scope]:
         raise ModelError(f"{name}: graph output {missing[0]!r} is produced by no node")
-    inputs, outputs = tuple(range(len(body.inputs))), list[int]()
+    inputs, outputs = list(range(len(body.inputs))), list[int]()
     for output in body.outputs:
         outputs.append(_own(builder, scope[output], output, {*inputs, *outputs}))
-    return Graph(tuple(builder.values), tuple(builder.nodes), inputs, tuple(outputs))
+    return _numbered(builder, inputs, outputs)
+
+
+def _numbered(builder: Builder, inputs: list[int], outputs: list[int]) -> Graph:
+    """Inputs first, then outputs, whose ids so depend on no shape; then what else the nodes name."""
+    named = (i for node in builder.nodes for i in (*node.inputs, *node.outputs) if i != ABSENT)
+    new = {old: i for i, old in enumerate(dict.fromkeys([*inputs, *outputs, *named]))}
+    nodes = tuple(
+        replace(
+            node,
+            inputs=tuple(new.get(i, ABSENT) for i in node.inputs),
+            outputs=tuple(new[i] for i in node.outputs),
+        )
+        for node in builder.nodes
+    )
+    values = tuple(builder.values[old] for old in new)
+    return Graph(values, nodes, tuple(new[i] for i in inputs), tuple(new[i] for i in outputs))
 
 
 def walk(builder: Builder, scope: dict[str, int], body: Body) -> None:
@@ -63,16 +76,23 @@ def walk(builder: Builder, scope: dict[str, int], body: Body) -> None:
 
 def _bind(builder: Builder, scope: dict[str, int], name: str, index: int) -> None:
     if not name or name in scope:
-        raise ModelError(f"{builder.name}: tensor {name!r}: expected a name of its own: a tensor has one source")
+        raise ModelError(
+            f"{builder.name}: tensor {name!r}: expected a name of its own: a tensor has one source"
+        )
     scope[name] = index
 
 
 def _translate(builder: Builder, scope: dict[str, int], step: Step) -> None:
     where = f"{builder.name}: {step.source}"
     if step.op not in ROWS:
-        raise UnsupportedError(f"{where}: operator {step.op} is not known; rewrite it with others when exporting")
+        raise UnsupportedError(
+            f"{where}: operator {step.op} is not known; rewrite it with others when exporting"
+        )
     row = ROWS[step.op]
-    for names, (least, most), what in ((step.inputs, row.inputs, "inputs"), (step.outputs, row.outputs, "outputs")):
+    for names, (least, most), what in (
+        (step.inputs, row.inputs, "inputs"),
+        (step.outputs, row.outputs, "outputs"),
+    ):
         if not least <= len(names) <= most:
             raise ModelError(f"{where}: {len(names)} {what}, expected {least}..{most}")
     if missing := [name for name in step.inputs if name and name not in scope]:
@@ -93,7 +113,9 @@ def _translate(builder: Builder, scope: dict[str, int], step: Step) -> None:
 def _attributes(step: Step, row: Row, where: str) -> dict[str, Any]:
     """Those of the row, each of its kind; the default, or None, where the node has none."""
     if unknown := sorted(step.attrs.keys() - row.attrs.keys()):
-        raise UnsupportedError(f"{where}: attribute {unknown[0]!r} is not known, expected {sorted(row.attrs)}")
+        raise UnsupportedError(
+            f"{where}: attribute {unknown[0]!r} is not known, expected {sorted(row.attrs)}"
+        )
     found = {}
     for name, default in row.attrs.items():
         kind = default if isinstance(default, Kind) else _KINDS[type(default)]
@@ -102,7 +124,9 @@ def _attributes(step: Step, row: Row, where: str) -> dict[str, Any]:
         elif step.attrs[name][0] is kind:
             found[name] = step.attrs[name][1]
         else:
-            raise ModelError(f"{where}: attribute {name!r} is {step.attrs[name][0].name}, expected {kind.name}")
+            raise ModelError(
+                f"{where}: attribute {name!r} is {step.attrs[name][0].name}, expected {kind.name}"
+            )
     return found
 
 

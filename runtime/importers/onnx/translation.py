@@ -50,7 +50,9 @@ class Builder:
     def constant(self, data: Array, name: str) -> int:
         return self.add(Value(name, data.shape, DType.of(data), data=np.require(data, requirements="C")))
 
-    def emit(self, op: str, inputs: Sequence[int], outputs: Sequence[Value], source: str, **attrs: Any) -> list[int]:
+    def emit(
+        self, op: str, inputs: Sequence[int], outputs: Sequence[Value], source: str, **attrs: Any
+    ) -> list[int]:
         """One GRAPH operator; the ids of its outputs, whose shapes are inferred.
 
         Computed at once where everything is constant and small. Raises UnsupportedError for an operator that
@@ -130,6 +132,13 @@ class Translation:
         if data.size != 1:
             raise self.bad(f"input {i} has {data.size} elements, expected 1")
         return data.reshape(-1)[0].item()  # type: ignore[no-any-return]
+
+    def integer(self, i: int) -> int:
+        """The one whole number of a constant operand."""
+        numbers = self.integers(i)
+        if len(numbers) != 1:
+            raise self.bad(f"input {i} has {len(numbers)} elements, expected 1")
+        return numbers[0]
 
     def attr(self, name: str) -> Any:
         return self.attrs[name]
@@ -225,8 +234,20 @@ class Translation:
         """A part of a value along one axis."""
         shape = self.shape(index)
         return self.cut(
-            index, [begin if i == axis else 0 for i in range(len(shape))], (*shape[:axis], size, *shape[axis + 1 :])
+            index,
+            [begin if i == axis else 0 for i in range(len(shape))],
+            (*shape[:axis], size, *shape[axis + 1 :]),
         )
+
+    def every(self, index: int, axis: int, begin: int, step: int, count: int) -> int:
+        """`count` elements of one axis, each `step` after the last."""
+        if step == 1:
+            return self.along(index, axis, begin, count)
+        shape, rank = self.shape(index), len(self.shape(index))
+        starts = self.sizes([begin if i == axis else 0 for i in range(rank)])
+        ends = self.sizes([begin + (count - 1) * step + 1 if i == axis else n for i, n in enumerate(shape)])
+        steps = self.sizes([step if i == axis else 1 for i in range(rank)])
+        return self.emit("STRIDED_SLICE", index, starts, ends, steps)
 
     def join(self, indices: Sequence[int], axis: int) -> int:
         return indices[0] if len(indices) == 1 else self.emit("CONCATENATION", *indices, axis=axis)
@@ -235,8 +256,9 @@ class Translation:
         """(before, after) more elements of one number along each axis."""
         if not any(before or after for before, after in pads):
             return index
-        paddings = self.constant(np.array(pads, np.int32).reshape(-1, 2))
-        if number == 0.0:
+        numbers = [number for pair in pads for number in pair]
+        paddings = self.reshape(self.sizes(numbers), (len(pads), 2))
+        if number == 0.0 and self.dtype(index) is DType.F32:
             return self.emit("PAD", index, paddings)
         return self.emit("PADV2", index, paddings, self.like(number, index))
 

@@ -244,7 +244,7 @@ def expand(t: Translation) -> int:
 
 def trilu(t: Translation) -> int:
     """The part above or below a diagonal; the rest is 0."""
-    x, k = t.input(0), int(t.number(1)) if t.has(1) else 0
+    x, k = t.input(0), t.integer(1) if t.has(1) else 0
     shape = t.shape(x)
     if len(shape) < 2 or abs(k) >= 2**31 or math.prod(shape[-2:]) > MAX_CONSTANT:
         raise t.bad(f"shape {shape} and diagonal {k}")
