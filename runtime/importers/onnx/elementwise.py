@@ -13,8 +13,24 @@ from runtime.importers.onnx.translation import ANY, Row, Rule, Translation
 # ---------------------------------------------------------------- one operand
 
 
+NARROW = (DType.I8, DType.U8, DType.I16)
+
+
 def one(op: str) -> Row:
-    return Row(lambda t: t.emit(op, t.input(0)))
+    """Narrow integers are computed in i32 and keep their low bits: under GRAPH operators they are quantised."""
+
+    def rule(t: Translation) -> int:
+        x = t.input(0)
+        if t.dtype(x) not in NARROW:
+            return t.emit(op, x)
+        return t.cast(t.emit(op, t.cast(x, DType.I32)), t.dtype(x))
+
+    return Row(rule)
+
+
+def relu(t: Translation) -> int:
+    x = t.input(0)
+    return t.emit("RELU", x) if t.dtype(x) is DType.F32 else t.emit("MAXIMUM", x, t.like(0, x))
 
 
 def leaky_relu(t: Translation) -> int:
@@ -247,7 +263,7 @@ def mean(t: Translation) -> int:
 
 
 ROWS: dict[str, Row] = {
-    "Relu": one("RELU"),
+    "Relu": Row(relu),
     "Sigmoid": one("LOGISTIC"),
     "Tanh": one("TANH"),
     "Abs": one("ABS"),

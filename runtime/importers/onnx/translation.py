@@ -263,7 +263,12 @@ class Translation:
         return self.emit("PADV2", index, paddings, self.like(number, index))
 
     def take(self, index: int, rows: int, axis: int) -> int:
-        return self.emit("GATHER", index, rows, axis=axis)
+        """Rows along an axis, which indices of any shape choose."""
+        shape, chosen = self.shape(index), len(self.shape(rows))
+        first = self.transpose(index, (axis, *(i for i in range(len(shape)) if i != axis)))
+        taken = self.emit("GATHER", first, rows)
+        before = range(chosen, chosen + axis)
+        return self.transpose(taken, (*before, *range(chosen), *range(chosen + axis, len(self.shape(taken)))))
 
     def repeated(self, index: int, shape: Shape) -> int:
         """A value broadcast to a shape."""
