@@ -17,7 +17,7 @@ NARROW = (DType.I8, DType.U8, DType.I16)
 
 
 def one(op: str) -> Row:
-    """Narrow integers are computed in i32 and keep their low bits: under GRAPH operators they are quantised."""
+    """Narrow integers are computed in i32 and keep their low bits: GRAPH operators see quantised ones."""
 
     def rule(t: Translation) -> int:
         x = t.input(0)

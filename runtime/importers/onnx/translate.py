@@ -35,7 +35,7 @@ def load(data: bytes, name: str, input_shapes: Mapping[int, Shape] | None = None
     the engine does not have.
     """
     body, opset = parse(data, name)
-    builder, scope = Builder(name, opset), dict[str, int]()
+    builder, scope = Builder(name, opset, len(data)), dict[str, int]()
     for i, (tensor, dtype, shape) in enumerate(body.inputs):
         given = checked(tuple(map(int, (input_shapes or {}).get(i, shape))), f"input {tensor!r}")
         if len(given) != len(shape):

@@ -26,6 +26,8 @@ from runtime.shapes.operands import MAX_LIST
 
 MAX_CONSTANT = 1 << 24
 """Elements of a constant that no file holds but a node describes (ConstantOfShape, Range, Expand ...)."""
+MAX_MADE, MAX_SHARING = 1 << 26, 8
+"""Bytes of all constants together: a fixed number, and so many times the file."""
 ATTRIBUTES: Mapping[str, Any] = MappingProxyType(
     {
         "fused_activation_function": "NONE",
@@ -39,8 +41,9 @@ ATTRIBUTES: Mapping[str, Any] = MappingProxyType(
 class Builder:
     """The graph so far. `scope` has the value id of each name of the file."""
 
-    def __init__(self, name: str, opset: int) -> None:
+    def __init__(self, name: str, opset: int, file_bytes: int) -> None:
         self.name, self.opset = name, opset
+        self.budget = MAX_MADE + MAX_SHARING * file_bytes
         self.values, self.nodes = list[Value](), list[Node]()
 
     def add(self, value: Value) -> int:
@@ -48,6 +51,9 @@ class Builder:
         return len(self.values) - 1
 
     def constant(self, data: Array, name: str) -> int:
+        self.budget -= data.nbytes
+        if self.budget < 0:
+            raise UnsupportedError(f"{self.name}: {name}: the constants that the nodes make are too large")
         return self.add(Value(name, data.shape, DType.of(data), data=np.require(data, requirements="C")))
 
     def emit(
