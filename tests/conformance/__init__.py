@@ -6,16 +6,33 @@ operator (`tests/runtime/test_conformance.py`), `make conformance` prints them b
 
 from __future__ import annotations
 
-from tests.conformance import conv, elementwise, matrix, norm, pool, quantize, reduce, views
+from tests.conformance import (
+    blocks,
+    conv,
+    counts,
+    elementwise,
+    matrix,
+    norm,
+    pads,
+    pool,
+    quantize,
+    reduce,
+    slices,
+    views,
+)
 from tests.conformance.case import Case
 
 CASES: list[Case] = [
+    *blocks.CASES,
     *conv.CASES,
+    *counts.CASES,
     *elementwise.CASES,
     *matrix.CASES,
     *norm.CASES,
+    *pads.CASES,
     *pool.CASES,
     *quantize.CASES,
     *reduce.CASES,
+    *slices.CASES,
     *views.CASES,
 ]
