@@ -482,8 +482,9 @@ def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
             "count": atom.count,
         }
 
-    dtype = DType.U8 if low.values[base].dtype is DType.BOOL else low.values[base].dtype
-    low.step(node, low.kernel(node, "SCATTER", dtype.name), "ck_scatter", fields, node.inputs)
+    low.step(
+        node, low.kernel(node, "SCATTER", low.values[base].dtype.name), "ck_scatter", fields, node.inputs
+    )
 
 
 def _sort(low: Emitter, node: Node, atom: Sort) -> None:

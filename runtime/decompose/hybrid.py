@@ -21,6 +21,10 @@ LEVELS = {True: 255.0, False: 127.0}
 """Steps between the ends of the range (asymmetric), or between zero and the larger end (symmetric)."""
 
 
+EXACT = 2**24
+"""Whole numbers up to here are exact in float32."""
+
+
 def hybrid(rule: Rule) -> Rule:
     """The rule of an operator with weights as operand 1, extended to int8 weights under float activations."""
 
@@ -34,29 +38,33 @@ def hybrid(rule: Rule) -> Rule:
 
 
 def on_levels(low: Lowering, rule: Rule) -> None:
-    x, weights = low.x.value(0), low.x.value(1)
+    """The rule multiplies levels in float32 where that is exact, else as int16 into s32 sums that wrap."""
+    weights, matrix = low.x.value(1), low.node.op in ("FULLY_CONNECTED", "BATCH_MATMUL")
     scales, zeros = low.scales(weights)
-    if weights.data is None or any(zeros):
-        raise low.lacking("int8 weights under float activations must be constant, with zero points of 0")
-    if low.node.op == "FULLY_CONNECTED":
+    if any(zeros):
+        raise low.lacking("int8 weights under float activations must have zero points of 0")
+    if matrix:
         asymmetric = bool(low.x.attr("asymmetric_quantize_inputs"))
-        shape: Shape = x.elements // weights.shape[1], weights.shape[1]
-        sizes: Shape = (shape[0], weights.shape[0])
     else:
-        asymmetric, shape, sizes = len(scales) > 1, x.shape, low.out.shape
-    levels, span = rounded(low, shape, asymmetric)
-    sums = low.temp(sizes, DType.F32)
-    stored = low.map(load(0), [low.node.inputs[1]], low.temp(weights.shape, DType.F32))
+        asymmetric = len(scales) > 1 or low.node.op == "TRANSPOSE_CONV"
+    shape, axes, sizes, depth = _slices(low)
+    if len(scales) not in (1, sizes[-1]):
+        raise low.x.bad(f"{len(scales)} scales for {sizes[-1]} output channels")
+    exact = depth * LEVELS[asymmetric] * 128 <= EXACT
+    levels, span = rounded(low, shape, axes, asymmetric, DType.F32 if exact else DType.I16)
+    sums = low.temp(sizes, DType.F32 if exact else DType.I32)
+    stored = low.node.inputs[1]
+    if exact:
+        stored = low.map(load(0), [stored], low.temp(weights.shape, DType.F32))
     attrs = {**low.node.attrs, "fused_activation_function": "NONE", "keep_num_dims": False}
-    plain = Lowering(
-        low.values, replace(low.node, inputs=(levels, stored), outputs=(sums,), attrs=attrs), low.kernels
-    )
+    node = replace(low.node, inputs=(levels, stored), outputs=(sums,), attrs=attrs)
+    plain = Lowering(low.values, node, low.kernels)
     rule(plain)
     low.nodes += plain.nodes
     step, scale = call("div", load(1), const(LEVELS[asymmetric])), low.constant(np.array(scales, np.float32))
     real = (
         call("mul", load(0), call("mul", step, load(2)))
-        if len(scales) == 1
+        if len(scales) == 1 or matrix
         else call("mul", call("mul", load(0), load(2)), step)
     )
     given = [i for i in low.node.inputs[2:] if i != ABSENT]
@@ -64,14 +72,29 @@ def on_levels(low: Lowering, rule: Rule) -> None:
     low.map(bounded(biased, low.float_range()), [sums, span, scale, *given], sizes=sizes)
 
 
-def rounded(low: Lowering, shape: Shape, asymmetric: bool) -> tuple[int, int]:
-    """(levels, span) of operand 0 as `shape`: whole numbers about zero, and the span of each slice of axis 0.
+def _slices(low: Lowering) -> tuple[Shape, int, Shape, int]:
+    """(shape of the activations, how many of its axes count slices, shape of the sums, products in each)."""
+    x, weights = low.x.value(0), low.x.value(1)
+    match low.node.op:
+        case "FULLY_CONNECTED":
+            units, k = weights.shape
+            return (x.elements // k, k), 1, (x.elements // k, units), k
+        case "BATCH_MATMUL":
+            return x.shape, len(x.shape) - 1, low.out.shape, x.shape[-1]
+        case "DEPTHWISE_CONV_2D":
+            return x.shape, 1, low.out.shape, math.prod(weights.shape[1:3])
+    return x.shape, 1, low.out.shape, math.prod(weights.shape[1:])
+
+
+def rounded(low: Lowering, shape: Shape, axes: int, asymmetric: bool, dtype: DType) -> tuple[int, int]:
+    """(levels, span) of operand 0 as `shape`: whole numbers about zero of type `dtype`, and the span of each
+    slice, which the first `axes` axes count.
 
     TFLite's AsymmetricQuantizeFloats less its zero point, or SymmetricQuantizeFloats. A slice of zeros spans
     one step per level, which leaves it zero.
     """
-    rows, width = shape[0], math.prod(shape[1:])
-    per_row = (rows, *(1,) * (len(shape) - 1))
+    rows, width = math.prod(shape[:axes]), math.prod(shape[axes:])
+    per_row = (*shape[:axes], *(1,) * (len(shape) - axes))
     x = low.copy(dense((rows * width,)), (rows * width,), low.temp(shape, DType.F32))
     lowest = low.emit(Reduce("min", rows, width, 1), [x], low.temp(per_row, DType.F32))
     highest = low.emit(Reduce("max", rows, width, 1), [x], low.temp(per_row, DType.F32))
@@ -80,7 +103,7 @@ def rounded(low: Lowering, shape: Shape, asymmetric: bool) -> tuple[int, int]:
     steps = const(LEVELS[asymmetric])
     nonzero = call("select", call("eq", extent, const(0.0)), steps, extent)
     span = low.map(nonzero, [lowest, highest], low.temp(per_row, DType.F32))
-    levels = low.temp(shape, DType.F32)
+    levels = low.temp(shape, dtype)
     if not asymmetric:
         level = call("round_away", call("mul", load(0), call("div", steps, load(1))))
         return low.map(call("clamp", level, args=(-127.0, 127.0)), [x, span], levels), span

@@ -1,14 +1,16 @@
-"""Matrix products: one GEMM, whose views transpose and broadcast its operands."""
+"""Matrix products: one GEMM, whose views transpose its operands and broadcast its batches."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from runtime.atoms import Clamp, Gemm, View
+from runtime.atoms import Gemm, View
 from runtime.decompose.hybrid import hybrid
-from runtime.decompose.product import product, zero_points
+from runtime.decompose.product import LEVELS_TYPES, epilogue, finished, product, summed, zero_points
 from runtime.decompose.rule import Lowering
-from runtime.graph import DType, Shape
+from runtime.graph import DType
+from runtime.strides import broadcast, dense
 
 
 def fully_connected(low: Lowering) -> None:
@@ -22,23 +24,55 @@ def fully_connected(low: Lowering) -> None:
 
 
 def batch_matmul(low: Lowering) -> None:
-    """Float only. One batch stride serves each operand: equal batches, or one of them a single matrix."""
-    a, b, out = low.x.value(0), low.x.value(1), low.out
-    if {a.dtype, b.dtype, out.dtype} != {DType.F32}:
-        low.types()
-    *batches, m, n = out.shape
+    a, b = low.x.value(0), low.x.value(1)
+    *batches, m, n = low.out.shape
     count, k = math.prod(batches), a.shape[-2 if low.x.attr("adj_x") else -1]
-    strides = [_batch_stride(low, value.shape, tuple(batches)) for value in (a, b)]
-    a_view = View(0, (strides[0], 1, m) if low.x.attr("adj_x") else (strides[0], k, 1))
-    b_view = View(0, (strides[1], 1, k) if low.x.attr("adj_y") else (strides[1], n, 1))
-    low.emit(Gemm(count, m, n, k, a_view, b_view, View(0, (m * n, n, 1)), Clamp()), low.node.inputs)
+    (left, a_step), (right, b_step) = _batched(low, 0, tuple(batches)), _batched(low, 1, tuple(batches))
+    a_view = View(0, (a_step, 1, m) if low.x.attr("adj_x") else (a_step, k, 1))
+    b_view = View(0, (b_step, 1, k) if low.x.attr("adj_y") else (b_step, n, 1))
+    gemm = Gemm(count, m, n, k, a_view, b_view, View(0, (m * n, n, 1)), None)
+    inner = Lowering(low.values, replace(low.node, inputs=(left, right)), low.kernels)
+    if (a.dtype, b.dtype, low.out.dtype) in ((DType.I8, DType.I8, DType.I32), LEVELS_TYPES):
+        inner.emit(gemm, [left, right])  # bare sums of stored values: TFLite takes no zero points off
+    elif low.out.dtype is DType.I16:
+        zero_points(low)
+        finished(inner, summed(inner, left, gemm))
+    elif low.out.dtype is DType.U8:
+        low.types()
+    else:
+        zeros = zero_points(low)
+        inner.emit(replace(gemm, epilogue=epilogue(low), a_zero=zeros[0], b_zero=zeros[1]), [left, right])
+    low.nodes += inner.nodes
 
 
-def _batch_stride(low: Lowering, shape: Shape, batches: Shape) -> int:
-    own = math.prod(shape[:-2])
-    if own not in (1, math.prod(batches)):
-        raise low.lacking(f"batches of {shape} are broadcast in part")
-    return 0 if own == 1 else shape[-1] * shape[-2]
+def upright(low: Lowering) -> None:
+    """Dynamic ranges are those of rows, so a left matrix of floats on int8 is transposed first."""
+    x = low.x.value(0)
+    if not (low.x.attr("adj_x") and x.dtype is DType.F32 and low.x.value(1).dtype is DType.I8):
+        hybrid(batch_matmul)(low)
+        return
+    strides, shape = list(dense(x.shape).strides), (*x.shape[:-2], x.shape[-1], x.shape[-2])
+    turned = View(0, (*strides[:-2], strides[-1], strides[-2]))
+    left = low.copy(turned, shape, low.temp(shape, x.dtype))
+    node = replace(low.node, inputs=(left, low.node.inputs[1]), attrs={**low.node.attrs, "adj_x": False})
+    inner = Lowering(low.values, node, low.kernels)
+    hybrid(batch_matmul)(inner)
+    low.nodes += inner.nodes
 
 
-RULES = {"FULLY_CONNECTED": hybrid(fully_connected), "BATCH_MATMUL": batch_matmul}
+def _batched(low: Lowering, operand: int, batches: tuple[int, ...]) -> tuple[int, int]:
+    """(value, elements from one matrix to the next): an operand broadcast in part is written out in full."""
+    value = low.x.value(operand)
+    shape = value.shape
+    own, matrix = math.prod(shape[:-2]), shape[-2:]
+    if own == math.prod(batches):
+        return low.node.inputs[operand], math.prod(matrix)
+    if own == 1:
+        return low.node.inputs[operand], 0
+    full = (*batches, *matrix)
+    copied = low.copy(broadcast(shape, full), full, low.temp(full, value.dtype), operand)
+    low.values[copied] = replace(low.values[copied], quantization=value.quantization)
+    return copied, math.prod(matrix)
+
+
+RULES = {"FULLY_CONNECTED": hybrid(fully_connected), "BATCH_MATMUL": upright}

@@ -13,20 +13,27 @@ import numpy as np
 
 from runtime.atoms import Clamp, Gemm, Requantize
 from runtime.decompose.rule import BYTES, Lowering, Program, bounded, call, const, load
-from runtime.graph import ABSENT, DType
+from runtime.graph import ABSENT, DType, Shape
 from runtime.operators import BIAS_TYPE
 from runtime.quantized import float32_product, reduced_multiplier
 
 NARROW_PRODUCTS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
 """Where TFLite multiplies the scales of input and weights in float32, not in double."""
-TIES_UP = frozenset({"CONV_2D", "FULLY_CONNECTED"})
+NARROW_SUMS = frozenset({"FULLY_CONNECTED", "TRANSPOSE_CONV"})
+"""Which add 16-bit products up in s32 where there is no bias (TFLite 2.14)."""
+TIES_UP = frozenset({"CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"})
 """Whose builtin int8 kernels round halves up, where the reference rounds them away from zero."""
+
+
+LEVELS_TYPES = (DType.I16, DType.I8, DType.I32)
+"""Data, weights and output of the products of `runtime.decompose.hybrid`: bare sums."""
 
 
 def zero_points(low: Lowering) -> tuple[int, int]:
     """Of input and weights; (0, 0) for floats."""
     x, weights = low.x.value(0), low.x.value(1)
-    if {x.dtype, weights.dtype, low.out.dtype} == {DType.F32}:
+    types = (x.dtype, weights.dtype, low.out.dtype)
+    if types in ((DType.F32, DType.F32, DType.F32), LEVELS_TYPES):
         return 0, 0
     wide = x.dtype is low.out.dtype is DType.I16 and weights.dtype in (DType.I8, DType.I16)
     if not wide and not (x.dtype is weights.dtype is low.out.dtype and x.dtype in BYTES):
@@ -42,15 +49,17 @@ def zero_points(low: Lowering) -> tuple[int, int]:
 
 def product(low: Lowering, a: int, gemm: Gemm) -> None:
     """The GEMM of a value and the weights, to the output: in one step where an epilogue can do the rest."""
-    if gemm.batch > 1 or low.out.dtype is DType.I16:
+    if low.out.dtype is DType.I32 and gemm.batch == 1:
+        low.emit(gemm, [a, low.node.inputs[1]])
+    elif gemm.batch > 1 or low.out.dtype is DType.I16:
         finished(low, summed(low, a, gemm))
     else:
         low.emit(replace(gemm, epilogue=epilogue(low)), [a, low.node.inputs[1], *bias(low)])
 
 
-def summed(low: Lowering, a: int, gemm: Gemm) -> int:
-    """The bare sums of a GEMM whose C is dense, in the shape of the output."""
-    sums = low.temp(low.out.shape, sum_type(low))
+def summed(low: Lowering, a: int, gemm: Gemm, shape: Shape | None = None) -> int:
+    """The bare sums of a GEMM of a value and the weights, by default in the shape of the output."""
+    sums = low.temp(low.out.shape if shape is None else shape, sum_type(low))
     last = Clamp() if low.out.dtype is DType.F32 else None
     return low.emit(replace(gemm, epilogue=last), [a, low.node.inputs[1]], sums)
 
@@ -62,6 +71,8 @@ def finished(low: Lowering, sums: int) -> int:
     operands = [sums, *given]
     if low.out.dtype is DType.F32:
         return low.map(bounded(biased, low.float_range()), operands)
+    if low.out.dtype is DType.I32:
+        return low.map(load(0), [sums], compute="i32")
     wide = sum_type(low) is DType.I64
     scaled, numbers = (_scaled_wide if wide else _scaled)(low, biased, len(operands))
     centred = call("add", scaled, const(low.quantized(low.out)[1]))
@@ -115,13 +126,13 @@ def epilogue(low: Lowering) -> Clamp | Requantize:
 
 
 def sum_type(low: Lowering) -> DType:
-    """Of sums; under 16-bit activations that of the bias, and FULLY_CONNECTED without one has s32."""
+    """Of sums; under 16-bit activations that of the bias, and some operators have s32 without one."""
     if low.out.dtype is not DType.I16:
         return DType.F32 if low.out.dtype is DType.F32 else DType.I32
     given = low.x.values[2] if len(low.x.values) > 2 else None
     if given is not None:
         return DType.I32 if given.dtype is DType.I32 else DType.I64
-    narrow = low.node.op == "FULLY_CONNECTED" or low.node.attrs.get(BIAS_TYPE) == "INT32"
+    narrow = low.node.op in NARROW_SUMS or low.node.attrs.get(BIAS_TYPE) == "INT32"
     return DType.I32 if narrow else DType.I64
 
 

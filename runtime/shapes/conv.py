@@ -24,8 +24,8 @@ def _windows(x: Operands, kernel: tuple[int, int], dilation: tuple[int, int] = (
     return out[0], out[1]
 
 
-def bias(x: Operands, channels: int) -> None:
-    bias = x.values[2] if len(x.values) > 2 else None
+def bias(x: Operands, channels: int, operand: int = 2) -> None:
+    bias = x.values[operand] if len(x.values) > operand else None
     if bias is not None and bias.elements != channels:
         raise x.bad(f"bias has {bias.elements} elements, expected {channels}")
 
@@ -52,6 +52,22 @@ def _depthwise(x: Operands) -> list[Shape]:
     return [(batch, *_windows(x, (height, width), dilation), out_channels)]
 
 
+def _transpose_conv(x: Operands) -> list[Shape]:
+    out, (units, *kernel, depth), data = x.constant(0), x.shape(1, rank=4), x.shape(2, rank=4)
+    if len(out) != 4 or (out[0], out[3]) != (data[0], units) or min(out) < 1:
+        raise x.bad(f"output shape {out}, expected ({data[0]}, height, width, {units})")
+    if data[3] != depth:
+        raise x.bad(f"weights {(units, *kernel, depth)} do not fit an input of {data[3]} channels")
+    bias(x, units, operand=3)
+    strides = x.positive("stride_h"), x.positive("stride_w")
+    source = tuple(
+        window(x.attr("padding"), *axis)[0] for axis in zip(out[1:3], kernel, strides, strict=True)
+    )
+    if source != data[1:3]:
+        raise x.bad(f"windows of {tuple(kernel)} over {out[1:3]} are {source}, the input is {data[1:3]}")
+    return [out]
+
+
 def _pool(x: Operands) -> list[Shape]:
     batch, _, _, depth = x.shape(0, rank=4)
     return [(batch, *_windows(x, (x.positive("filter_height"), x.positive("filter_width"))), depth)]
@@ -60,6 +76,7 @@ def _pool(x: Operands) -> list[Shape]:
 RULES: dict[str, Rule] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transpose_conv,
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
 }

@@ -16,6 +16,7 @@ from runtime.infer import infer
 from runtime.operators import OPERATORS, VECTORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Options = Mapping[str, Any]
 
 ENUM_DEFAULTS = {
     "padding": "SAME",
@@ -28,15 +29,10 @@ OPTIONS = {
     }
     for kind, row in OPERATORS.items()
 }
-FIRST_VERSION = {"BROADCAST_TO": 2}
-"""Of an operator whose first version TFLite does not have."""
 WRITTEN = {
     kind: replace(written, fields={**OPTIONS[kind], **written.fields})
     for kind, written in {
-        **{
-            kind: Row(row.table, special=((FIRST_VERSION.get(kind, 1), lambda _: True),))
-            for kind, row in OPERATORS.items()
-        },
+        **{kind: Row(row.table) for kind, row in OPERATORS.items()},
         **exporter.OPERATORS,
     }.items()
 }
@@ -58,10 +54,13 @@ class X:
 
 @dataclass(frozen=True)
 class W:
-    """Constant weights: in int8 one scale per slice of `axis` (None: one for all), in uint8 a zero point."""
+    """Constant weights: in int8 one scale per slice of `axis` (None: one for all), in uint8 a zero point.
+
+    Their type is that of the case, int8 under int16, or `dtype`."""
 
     shape: tuple[int, ...]
     axis: int | None = 0
+    dtype: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Case:
 
     op: str
     operands: tuple[Operand, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     types: tuple[str, ...] = ("float32", "int8", "uint8")
     same: bool = False
     outputs: int = 1
@@ -115,14 +114,6 @@ def ints(*numbers: int) -> Array:
 FLOAT = ("float32",)
 BYTES = ("int8", "uint8")
 ALL = (*FLOAT, *BYTES)
-EVERY = (*ALL, "int16", "int32", "int64", "bool")
-
-
-def without(*types: str) -> tuple[str, ...]:
-    """Every element type but these."""
-    return tuple(dtype for dtype in EVERY if dtype not in types)
-
-
 RELU, RELU6, RELU_N1 = ({"fused_activation_function": name} for name in ("RELU", "RELU6", "RELU_N1_TO_1"))
 
 
@@ -158,9 +149,9 @@ class Maker:
         return name
 
     def weights(self, name: str, w: W) -> TensorSpec:
-        if self.dtype == "float32":
+        dtype = w.dtype or {"int16": "int8"}.get(self.dtype, self.dtype)
+        if dtype == "float32":
             return TensorSpec.constant(name, self.rng.normal(size=w.shape).astype(np.float32))
-        dtype = "uint8" if self.dtype == "uint8" else "int8"
         low, high = (0, 256) if dtype == "uint8" else (-127, 128)
         data = self.rng.integers(low, high, w.shape).astype(dtype)
         if dtype == "uint8" or w.axis is None:
@@ -174,7 +165,10 @@ class Maker:
             return TensorSpec.constant(name, self.rng.normal(size=b.size).astype(np.float32))
         dtype = b.dtype or ("int64" if self.dtype == "int16" else "int32")
         data = self.rng.integers(-2000, 2000, b.size).astype(dtype)
-        x, w = self.tensors[:2]
+        x, w = (
+            next(t for t, o in zip(self.tensors, self.case.operands, strict=False) if isinstance(o, kind))
+            for kind in (X, W)
+        )
         scale = tuple(float(np.float32(x.scale[0]) * np.float32(s)) for s in w.scale)
         return TensorSpec(name, (b.size,), str(data.dtype), data, scale, (0,) * len(scale))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from runtime.backends.tflite import interpreter_module
 from tests.conformance.case import RELU, RELU6, RELU_N1, B, Case, W, X
 
 SAME, VALID = {"padding": "SAME"}, {"padding": "VALID"}
@@ -14,6 +15,11 @@ NARROW = {"quantized_bias_type": 2}
 SAME_ROUNDING = ("float32", "int8", "int16")
 """Types whose builtin kernels round alike in the releases of TFLite: uint8 went from gemmlowp to ruy."""
 TYPES = ("float32", "int8", "uint8", "int16")
+
+REFINED = int(not interpreter_module().__name__.startswith("tflite_runtime"))
+"""Steps by which LiteRT 2 may differ from TFLite 2.14, which ours follows: on int16 it scales the sums of
+FULLY_CONNECTED in double, and adds up in s64 where TRANSPOSE_CONV has no bias. Its BATCH_MATMUL on int8
+rounds as the reference in both sets of kernels."""
 
 
 def conv(x: X, w: W, types: tuple[str, ...] = TYPES, **options: Any) -> Case:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from runtime.backends.tflite import interpreter_module
-from tests.conformance.case import FLOAT, RELU, RELU6, RELU_N1, B, Case, W, X
-from tests.conformance.conv import SAME_ROUNDING
-
-REFINED = int(not interpreter_module().__name__.startswith("tflite_runtime"))
-"""Steps by which 16-bit FULLY_CONNECTED may differ: LiteRT 2 scales sums in double, 2.14 in fixed point."""
+from tests.conformance.case import RELU, RELU6, RELU_N1, B, Case, W, X
+from tests.conformance.conv import REFINED, SAME_ROUNDING
 
 
 def fully_connected(x: X, w: W, bias: B | None, types: tuple[str, ...], **options: Any) -> Case:
     steps = REFINED if types == ("int16",) else 0
     return Case("FULLY_CONNECTED", (x, w, bias), options, types, steps=steps, builtin=SAME_ROUNDING)
+
+
+def turned(shape: tuple[int, ...], swap: bool) -> tuple[int, ...]:
+    return (*shape[:-2], shape[-1], shape[-2]) if swap else shape
 
 
 CASES = [
@@ -34,7 +34,20 @@ CASES = [
         fully_connected(X(shape), W((5, shape[-1]), 0), bias, types)
         for types, shape, bias in product((("int8",), ("int16",)), ((3, 8), (1, 9)), (B(5), None))
     ),
-    Case("BATCH_MATMUL", (X((2, 3, 4, 5)), X((2, 3, 5, 6))), types=FLOAT),
-    Case("BATCH_MATMUL", (X((3, 4, 5)), X((3, 6, 5))), {"adj_y": True}, types=FLOAT),
-    Case("BATCH_MATMUL", (X((3, 5, 4)), X((5, 6))), {"adj_x": True}, types=FLOAT),
+    *(
+        Case("BATCH_MATMUL", (X(a), X(b)), options, SAME_ROUNDING, builtin=() if REFINED else SAME_ROUNDING)
+        for (a, b), adj in product(
+            (
+                ((2, 3, 4, 5), (2, 3, 5, 6)),
+                ((4, 5), (5, 6)),
+                ((3, 1, 4, 5), (2, 5, 3)),
+                ((2, 1, 4, 5), (1, 3, 5, 7)),
+                ((2, 3, 1, 2, 4), (3, 2, 4, 3)),
+            ),
+            product((False, True), repeat=2),
+        )
+        for options in ({"adj_x": adj[0], "adj_y": adj[1]},)
+        for a, b in ((turned(a, adj[0]), turned(b, adj[1])),)
+    ),
+    Case("BATCH_MATMUL", (X((3, 4, 5)), X((3, 5, 6))), types=("int8",), out_type="int32"),
 ]  # fmt: skip
