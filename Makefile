@@ -44,7 +44,7 @@ fix: install ## format and mend what ruff can mend
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-conformance: build ## every operator as generated models against TFLite's reference kernels, by operator
+conformance: build ## every operator as generated models against TFLite's reference kernels or onnxruntime
 	$(RUN) -m tests.conformance
 
 test-c: install ## the C kernels under AddressSanitizer and UndefinedBehaviorSanitizer

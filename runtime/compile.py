@@ -1,6 +1,6 @@
 """From the bytes of a model to a Program: the whole pipeline on one screen.
 
-bytes -> importers.tflite -> shapes -> decompose -> simplify -> verify -> backend (steps, memory) -> Program
+bytes -> importers -> shapes -> decompose -> simplify -> verify -> backend (steps, memory) -> Program
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from runtime import search
+from runtime import importers, search
 from runtime.backends.base import Backend
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.numpy_reference import ReferenceBackend
@@ -21,7 +21,6 @@ from runtime.decompose import decompose
 from runtime.decompose.rule import Kernels
 from runtime.errors import ModelError
 from runtime.graph import Graph, Shape
-from runtime.importers import tflite
 from runtime.infer import infer
 from runtime.program import Program
 from runtime.simplify import simplify
@@ -58,7 +57,8 @@ class Model:
     @cached_property
     def graph(self) -> Graph:
         """GRAPH level, every shape known. Raises ModelError, UnsupportedError."""
-        graph = infer(tflite.load(self.data, self.name), self.input_shapes)
+        graph = importers.load(self.data, self.name, self.input_shapes)
+        graph = infer(graph, self.input_shapes)
         if not self.keep_all:
             return graph
         made = dict.fromkeys(i for node in graph.nodes for i in node.outputs)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tflite as schema
 
 from runtime.compile import BACKENDS, read
 from runtime.errors import EngineError
 from runtime.graph import Array, Shape
+from runtime.importers import declared_shapes
 from runtime.program import Program
 
 Details = dict[str, Any]
@@ -65,7 +65,7 @@ class Interpreter:
         if experimental_preserve_all_tensors:
             self._model = replace(self._model, keep_all=True)
         self._backend = BACKENDS[backend]()
-        self._declared = _declared_shapes(self._model.data)
+        self._declared = declared_shapes(self._model.data, self._model.name)
         self._program: Program | None = None
         self._arrays: dict[int, Array] = dict(self._graph.constants())
 
@@ -80,6 +80,7 @@ class Interpreter:
             self._graph = self._model.graph
         except EngineError as error:
             raise RuntimeError(str(error)) from error
+        self._arrays = dict(self._graph.constants())
         for i in (*self._graph.inputs, *self._graph.outputs):
             value = self._graph.values[i]
             self._arrays[i] = np.zeros(value.shape, value.dtype.numpy)
@@ -207,7 +208,7 @@ class Interpreter:
             "name": value.name,
             "index": index,
             "shape": np.array(self._shape(index), np.int32),
-            "shape_signature": np.array(self._declared[index], np.int32),
+            "shape_signature": np.array(self._declared.get(index, value.shape), np.int32),
             "dtype": value.dtype.numpy.type,
             "quantization": (q.scale[0], q.zero_point[0])
             if q is not None and len(q.scale) == 1
@@ -250,16 +251,3 @@ class SignatureRunner:
 
     def _described(self, ends: Mapping[str, int]) -> dict[str, Details]:
         return {name: self._interpreter._details(index) for name, index in ends.items()}
-
-
-def _declared_shapes(data: bytes) -> list[Shape]:
-    """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that were
-    imported.
-    """
-    subgraph = schema.Model.GetRootAs(data).Subgraphs(0)
-    tensors = [subgraph.Tensors(i) for i in range(subgraph.TensorsLength())]
-    return [
-        tuple(int(t.ShapeSignature(d)) for d in range(t.ShapeSignatureLength()))
-        or tuple(int(t.Shape(d)) for d in range(t.ShapeLength()))
-        for t in tensors
-    ]

@@ -13,10 +13,12 @@ MANY = 4096
 PADDING = {0: "SAME", 1: "VALID"}
 ACTIVATION = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
 BIAS_TYPES = {0: "FLOAT32", 2: "INT32", 4: "INT64"}
+MIRROR = {0: "REFLECT", 1: "SYMMETRIC"}
 ENUMS = {
     "padding": PADDING,
     "fused_activation_function": ACTIVATION,
     "quantized_bias_type": BIAS_TYPES,
+    "mode": MIRROR,
 }
 VECTORS = frozenset({"new_shape", "squeeze_dims"})
 
@@ -92,13 +94,34 @@ OPERATORS = {
     "EXPAND_DIMS": _binary(),
     "TRANSPOSE": _binary(),
     "CONCATENATION": Operator((1, MANY), table="ConcatenationOptions", fields=("axis", FUSED)),
+    "TILE": _binary(),
+    "BROADCAST_TO": _binary(),
+    "REVERSE_V2": _binary(),
+    "REVERSE_SEQUENCE": _binary("ReverseSequenceOptions", "seq_dim", "batch_dim"),
     "PAD": _binary(),
     "PADV2": Operator((3, 3)),
+    "MIRROR_PAD": _binary("MirrorPadOptions", "mode"),
+    "DILATE": Operator((3, 3)),
+    "MATRIX_DIAG": _unary(),
+    "MATRIX_SET_DIAG": _binary(),
+    "SPACE_TO_DEPTH": _unary("SpaceToDepthOptions", "block_size"),
+    "DEPTH_TO_SPACE": _unary("DepthToSpaceOptions", "block_size"),
+    "SPACE_TO_BATCH_ND": Operator((3, 3)),
+    "BATCH_TO_SPACE_ND": Operator((3, 3)),
     "SLICE": Operator((3, 3)),
     "STRIDED_SLICE": Operator((4, 4), table="StridedSliceOptions", fields=STRIDED_SLICE),
     "SPLIT": Operator((2, 2), (1, MANY), "SplitOptions", ("num_splits",)),
+    "SPLIT_V": Operator((3, 3), (1, MANY), "SplitVOptions", ("num_splits",)),
+    "UNPACK": Operator((1, 1), (1, MANY), "UnpackOptions", ("num", "axis")),
+    "DYNAMIC_UPDATE_SLICE": Operator((3, 3)),
     "PACK": Operator((1, MANY), table="PackOptions", fields=("axis", "values_count")),
     "GATHER": _binary("GatherOptions", "axis", "batch_dims"),
+    # shapes and sequences of numbers
+    "SHAPE": Operator((1, 1), table="ShapeOptions", hints=("out_type",)),
+    "RANK": _unary(),
+    "FILL": _binary(),
+    "RANGE": Operator((3, 3)),
+    "BROADCAST_ARGS": _binary(),
     # reductions
     "MEAN": _binary("ReducerOptions", "keep_dims"),
     "SUM": _binary("ReducerOptions", "keep_dims"),

@@ -279,6 +279,7 @@ def _scatter(at: _Atom, attrs: Scatter) -> None:
     _indexed(at, at.inputs[1])
     out = at.outputs[0].dtype
     at.types(out, at.inputs[1].dtype, out, out)
+    at.require(out in NUMBERS or attrs.mode == "set", f"{attrs.mode} of {out.value}")
 
 
 def _indexed(at: _Atom, index: Value) -> None:

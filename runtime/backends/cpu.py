@@ -482,9 +482,8 @@ def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
             "count": atom.count,
         }
 
-    low.step(
-        node, low.kernel(node, "SCATTER", low.values[base].dtype.name), "ck_scatter", fields, node.inputs
-    )
+    dtype = DType.U8 if low.values[base].dtype is DType.BOOL else low.values[base].dtype
+    low.step(node, low.kernel(node, "SCATTER", dtype.name), "ck_scatter", fields, node.inputs)
 
 
 def _sort(low: Emitter, node: Node, atom: Sort) -> None:

@@ -23,6 +23,7 @@ from runtime.backends import tflite_rehearsal as rehearsal
 from runtime.backends.base import TensorInfo
 from runtime.errors import RunError, UnsupportedError
 from runtime.graph import Array, DType
+from runtime.importers import format_of
 
 if TYPE_CHECKING:
     from runtime.compile import Model
@@ -42,6 +43,8 @@ class TfliteBackend:
 
     def compile(self, model: Model) -> TfliteExecutor:
         """Raises ModelError for a file that our reader finds damaged, UnsupportedError if TFLite refuses."""
+        if format_of(model.data, model.name) != "tflite":
+            raise UnsupportedError(f"{model.name}: the tflite backend reads .tflite files alone")
         if model.keep_all:
             raise UnsupportedError(f"{model.name}: the tflite backend does not keep intermediate tensors")
         with contextlib.suppress(UnsupportedError):

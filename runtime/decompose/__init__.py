@@ -8,19 +8,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runtime.decompose import conv, elementwise, matrix, norm, pool, quantize, reduce, transpose_conv, views
+from runtime.decompose import (
+    blocks,
+    conv,
+    counts,
+    elementwise,
+    matrix,
+    norm,
+    pads,
+    pool,
+    quantize,
+    reduce,
+    slices,
+    transpose_conv,
+    views,
+)
 from runtime.decompose.rule import Kernels, Lowering, Rule
 from runtime.errors import UnsupportedError
 from runtime.graph import Graph, Node, Value
 
 RULES: dict[str, Rule] = {
+    **blocks.RULES,
     **conv.RULES,
+    **counts.RULES,
     **elementwise.RULES,
     **matrix.RULES,
     **norm.RULES,
+    **pads.RULES,
     **pool.RULES,
     **quantize.RULES,
     **reduce.RULES,
+    **slices.RULES,
     **transpose_conv.RULES,
     **views.RULES,
 }

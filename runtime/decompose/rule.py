@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from runtime.atoms import Atom, Instruction, Map, Raster, Region, View
+from runtime.atoms import MAX_RANK, Atom, Instruction, Map, Raster, Region, View
 from runtime.errors import UnsupportedError
 from runtime.graph import Array, DType, Node, Shape, Value
 from runtime.primitives import Compute
@@ -26,6 +26,8 @@ Kernels = Literal["reference", "builtin"]
 """TFLite's two sets of kernels (its `OpResolverType`). Measured on tflite-runtime 2.14: they agree but for
 CONV_2D and FULLY_CONNECTED on int8, where the builtin ones round ties up and the reference away from zero.
 """
+MAX_REGIONS = 4096
+"""Of one RASTER, for what no view of MAX_RANK dimensions describes."""
 SMALLEST, LARGEST = 2.0**-126, 2.0**64
 """Scales whose float32 arithmetic neither loses bits nor overflows at once."""
 
@@ -104,15 +106,45 @@ class Lowering:
         output: int | None = None,
         fill: float | None = None,
     ) -> int:
-        """Moves data of one element type; each region with as few dimensions as it needs."""
+        """Moves data of one element type; each region with as few dimensions as it needs.
+
+        A region of more than MAX_RANK dimensions becomes several.
+        """
         target = self.node.outputs[0] if output is None else output
         if {self.values[i].dtype for i in inputs} != {self.values[target].dtype}:
             self.types()
-        simple = []
+        simple = list[Region]()
         for region in regions:
             sizes, (source, destination) = collapse(region.sizes, region.source, region.destination)
-            simple.append(Region(region.input, source, destination, sizes))
+            simple += self.few_dimensions(Region(region.input, source, destination, sizes))
         return self.emit(Raster(tuple(simple), fill), inputs, target)
+
+    def few_dimensions(self, region: Region) -> list[Region]:
+        """The region as regions of MAX_RANK dimensions at most: the smallest ones are counted out."""
+        order = sorted(range(len(region.sizes)), key=lambda axis: region.sizes[axis])
+        counted = order[: max(0, len(order) - MAX_RANK)]
+        if (count := math.prod(region.sizes[axis] for axis in counted)) > MAX_REGIONS:
+            raise self.lacking(f"needs {count} regions, at most {MAX_REGIONS}")
+        rest = [axis for axis in range(len(order)) if axis not in counted]
+        sizes = tuple(region.sizes[axis] for axis in rest)
+        regions = []
+        for index in np.ndindex(*(region.sizes[axis] for axis in counted)):
+            source, destination = (
+                View(
+                    view.offset + sum(i * view.strides[axis] for i, axis in zip(index, counted, strict=True)),
+                    tuple(view.strides[axis] for axis in rest),
+                )
+                for view in (region.source, region.destination)
+            )
+            regions.append(Region(region.input, source, destination, sizes))
+        return regions
+
+    def given(self, data: Array, output: int | None = None) -> int:
+        """An output that is known, in its element type."""
+        target = self.node.outputs[0] if output is None else output
+        constant = self.constant(np.ascontiguousarray(data, self.values[target].dtype.numpy))
+        elements = (data.size,)
+        return self.raster([Region(0, dense(elements), dense(elements), elements)], [constant], target)
 
     def copy(self, source: View, sizes: Shape, output: int | None = None, operand: int = 0) -> int:
         """A dense output that is one view of one input."""

@@ -1,15 +1,17 @@
-"""Transform operators: each is one RASTER, whose regions say where every element goes."""
+"""Transform operators: nearly each is one RASTER, whose regions say where every element goes."""
 
 from __future__ import annotations
 
 import math
 
-from runtime.atoms import Gather, Region, View
+import numpy as np
+
+from runtime.atoms import Gather, Map, Region, View
 from runtime.decompose.rule import BYTES, Lowering, call, const, load
 from runtime.graph import DType, Shape
 from runtime.quantized import float32_product
-from runtime.shapes.views import cuts, paddings
-from runtime.strides import dense
+from runtime.shapes.views import sequence_axes
+from runtime.strides import broadcast, collapse, dense
 
 
 def alias(low: Lowering) -> None:
@@ -21,41 +23,6 @@ def alias(low: Lowering) -> None:
 def transpose(low: Lowering) -> None:
     strides, axes = dense(low.x.shape(0)).strides, low.x.constant(1)
     low.copy(View(0, tuple(strides[axis] for axis in axes)), low.out.shape)
-
-
-def slice_(low: Lowering) -> None:
-    strides = dense(low.x.shape(0)).strides
-    start = sum(b * stride for b, stride in zip(low.x.constant(1), strides, strict=True))
-    low.copy(View(start, strides), low.out.shape)
-
-
-def strided_slice(low: Lowering) -> None:
-    """Axes that the output drops have one element: they only move the start."""
-    taken, strides = cuts(low.x), dense(low.x.shape(0)).strides
-    start = sum(cut.start * stride for cut, stride in zip(taken, strides, strict=True))
-    kept = tuple(cut.step * stride for cut, stride in zip(taken, strides, strict=True) if cut.kept)
-    low.copy(View(start, kept), low.out.shape)
-
-
-def split(low: Lowering) -> None:
-    shape = low.x.shape(1)
-    axis, strides = low.x.axis((low.x.constant(0) or (0,))[0], len(shape)), dense(shape).strides
-    for part, output in enumerate(low.node.outputs):
-        sizes = low.values[output].shape
-        low.copy(View(part * sizes[axis] * strides[axis], strides), sizes, output, operand=1)
-
-
-def pad(low: Lowering) -> None:
-    """Pads with zero: the output's zero point where zero is stored as something else."""
-    fill = low.quantized(low.out)[1] if low.out.quantization else 0
-    low.padded(low.node.inputs[0], paddings(low.x), fill, low.node.outputs[0])
-
-
-def pad_with(low: Lowering) -> None:
-    value, fill = low.x.value(0), low.x.value(2)
-    if fill.data is None or fill.elements != 1 or fill.dtype is not value.dtype:
-        raise low.lacking(f"the value to pad with must be one constant of {value.dtype.value}")
-    low.padded(low.node.inputs[0], paddings(low.x), fill.data.reshape(-1)[0].item(), low.node.outputs[0])
 
 
 def concatenation(low: Lowering) -> None:
@@ -93,6 +60,52 @@ def join(low: Lowering, sources: list[int], shapes: list[Shape], out: Shape, axi
     low.raster(regions, sources)
 
 
+def tile(low: Lowering) -> None:
+    """Every axis twice: how often, and along it."""
+    shape, multiples = low.x.shape(0), low.x.constant(1)
+    sizes = tuple(size for pair in zip(multiples, shape, strict=True) for size in pair)
+    strides = tuple(stride for each in dense(shape).strides for stride in (0, each))
+    low.copy(View(0, strides), sizes)
+
+
+def broadcast_to(low: Lowering) -> None:
+    low.copy(broadcast(low.x.shape(0), low.out.shape), low.out.shape)
+
+
+def reverse(low: Lowering) -> None:
+    shape, axes = low.x.shape(0), low.x.axes(1, len(low.x.shape(0)))
+    strides = dense(shape).strides
+    start = sum((shape[axis] - 1) * strides[axis] for axis in axes)
+    low.copy(View(start, tuple(-s if i in axes else s for i, s in enumerate(strides))), shape)
+
+
+def reverse_sequence(low: Lowering) -> None:
+    """GATHER of rows: of a sequence of length n, element i < n is number n - 1 - i, the others stay.
+
+    A length that the axis does not have gives row -1, which GATHER refuses.
+    """
+    shape, (batch, sequence) = low.x.shape(0), sequence_axes(low.x)
+    lengths = low.x.value(1)
+    if lengths.dtype not in (DType.I32, DType.I64):
+        low.types()
+    sizes = shape[: max(batch, sequence) + 1]
+    count, width = math.prod(sizes), math.prod(shape[len(sizes) :])
+    rows = np.arange(count, dtype=np.int32)
+    step = dense(sizes).strides[sequence]
+    along = rows // step % shape[sequence]
+    operands = [low.constant(rows - along * step), low.constant(along), low.node.inputs[1]]
+    views = (dense(sizes), dense(sizes), View(0, tuple(int(axis == batch) for axis in range(len(sizes)))))
+    mirrored = call("sub", call("sub", load(2), const(1)), load(1))
+    place = call("select", call("lt", load(1), load(2)), mirrored, load(1))
+    row = call("add", load(0), call("mul", place, const(step)))
+    within = call("and", call("ge", load(2), const(0)), call("le", load(2), const(shape[sequence])))
+    merged, (out, *loads) = collapse(sizes, dense(sizes), *views)
+    program = call("select", within, row, const(-1))
+    atom = Map(merged, tuple(loads), out, program, "i32" if lengths.dtype is DType.I32 else "i64")
+    index = low.emit(atom, operands, low.temp((count,), DType.I32))
+    low.emit(Gather(count, width, count), [low.node.inputs[0], index])
+
+
 def gather(low: Lowering) -> None:
     shape, index = low.x.shape(0), low.x.value(1)
     if index.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype is not low.out.dtype:
@@ -105,12 +118,11 @@ RULES = {
     "SQUEEZE": alias,
     "EXPAND_DIMS": alias,
     "TRANSPOSE": transpose,
-    "SLICE": slice_,
-    "STRIDED_SLICE": strided_slice,
-    "SPLIT": split,
-    "PAD": pad,
-    "PADV2": pad_with,
     "CONCATENATION": concatenation,
     "PACK": pack,
+    "TILE": tile,
+    "BROADCAST_TO": broadcast_to,
+    "REVERSE_V2": reverse,
+    "REVERSE_SEQUENCE": reverse_sequence,
     "GATHER": gather,
 }

@@ -76,6 +76,19 @@ def load(model: bytes, name: str) -> Graph:
         raise ModelError(f"{name}: {reader.place} cannot be read ({error}); the file is damaged") from error
 
 
+def declared_shapes(model: bytes) -> dict[int, Shape]:
+    """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that
+    `load` took.
+    """
+    subgraph = schema.Model.GetRootAs(model).Subgraphs(0)
+    tensors = [subgraph.Tensors(i) for i in range(subgraph.TensorsLength())]
+    return {
+        i: tuple(int(t.ShapeSignature(d)) for d in range(t.ShapeSignatureLength()))
+        or tuple(int(t.Shape(d)) for d in range(t.ShapeLength()))
+        for i, t in enumerate(tensors)
+    }
+
+
 class _Reader:
     """One pass over one file. `place` names what is being read, for the message when it is garbage."""
 

@@ -6,13 +6,17 @@ rely on. The pass that applies them is `runtime.infer`.
 
 from __future__ import annotations
 
-from runtime.shapes import conv, elementwise, matrix, reduce, views
+from runtime.shapes import blocks, conv, counts, elementwise, matrix, pads, reduce, slices, views
 from runtime.shapes.operands import Rule
 
 RULES: dict[str, Rule] = {
+    **blocks.RULES,
     **conv.RULES,
+    **counts.RULES,
     **elementwise.RULES,
     **matrix.RULES,
+    **pads.RULES,
     **reduce.RULES,
+    **slices.RULES,
     **views.RULES,
 }

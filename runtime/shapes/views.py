@@ -1,9 +1,8 @@
-"""Shapes of transform operators: the same elements in another order, or a part of them."""
+"""Shapes of transform operators: the same elements in another order, together or again and again."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from runtime.errors import UnsupportedError
 from runtime.graph import Shape
@@ -58,80 +57,45 @@ def _concatenation(x: Operands) -> list[Shape]:
     return [(*first[:axis], sum(o[axis] for o in others), *first[axis + 1 :])]
 
 
-def paddings(x: Operands) -> list[tuple[int, int]]:
-    """(before, after) per axis of PAD and PADV2."""
-    shape, numbers = x.shape(0), x.constant(1)
-    if len(numbers) != 2 * len(shape) or any(not 0 <= number <= MAX_ELEMENTS for number in numbers):
-        raise x.bad(f"paddings {numbers}: expected two numbers >= 0 for each axis of {shape}")
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def _pad(x: Operands) -> list[Shape]:
-    return [tuple(size + sum(p) for size, p in zip(x.shape(0), paddings(x), strict=True))]
-
-
-def _slice(x: Operands) -> list[Shape]:
-    shape, begin, size = x.shape(0), x.constant(1), x.constant(2)
-    if len(begin) != len(shape) or len(size) != len(shape):
-        raise x.bad(f"begin {begin} and size {size} do not have one number for each axis of {shape}")
-    out = tuple(n - b if s == -1 else s for n, b, s in zip(shape, begin, size, strict=True))
-    if any(b < 0 or s < 0 or b + s > n for n, b, s in zip(shape, begin, out, strict=True)):
-        raise x.bad(f"begin {begin} and size {size} leave the input of shape {shape}")
-    return [out]
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """One axis of a strided slice: `count` elements from `start` by `step`, `kept` in the output or not."""
-
-    start: int
-    step: int
-    count: int
-    kept: bool
-
-
-def cuts(x: Operands) -> list[Cut]:
-    """The slice that STRIDED_SLICE takes of each input axis; begin and end are clipped as in Python."""
-    shape, begin, end, strides = x.shape(0), x.constant(1), x.constant(2), x.constant(3)
-    if x.attr("ellipsis_mask") or x.attr("new_axis_mask"):
-        raise UnsupportedError(f"{x.node.source}: ellipsis and new-axis masks are not known")
-    if not len(begin) == len(end) == len(strides) <= len(shape) or 0 in strides:
-        raise x.bad(f"begin {begin}, end {end}, strides {strides} do not fit shape {shape}")
-    out = []
-    for i, size in enumerate(shape):
-        bit = 1 << i
-        if i >= len(begin):
-            out.append(Cut(0, 1, size, True))
-        elif x.attr("shrink_axis_mask") & bit:
-            out.append(Cut(x.axis(begin[i], size), 1, 1, False))
-        else:
-            first = None if x.attr("begin_mask") & bit else begin[i]
-            last = None if x.attr("end_mask") & bit else end[i] + begin[i] * bool(x.attr("offset"))
-            taken = range(*slice(first, last, strides[i]).indices(size))
-            out.append(Cut(taken.start, strides[i], len(taken), True))
-    return out
-
-
-def _strided_slice(x: Operands) -> list[Shape]:
-    return [tuple(cut.count for cut in cuts(x) if cut.kept)]
-
-
-def _split(x: Operands) -> list[Shape]:
-    axes, shape, parts = x.constant(0), x.shape(1), x.positive("num_splits")
-    axis = x.axis(axes[0] if axes else 0, len(shape))
-    if shape[axis] % parts or parts != len(x.node.outputs):
-        raise x.bad(
-            f"axis {axis} of {shape} does not split into {parts} parts for {len(x.node.outputs)} outputs"
-        )
-    return [(*shape[:axis], shape[axis] // parts, *shape[axis + 1 :])] * parts
-
-
 def _pack(x: Operands) -> list[Shape]:
     shape, count = x.shape(0), len(x.values)
     axis = x.axis(x.attr("axis"), len(shape) + 1)
     if any(x.shape(i) != shape for i in range(count)) or x.attr("values_count") != count:
         raise x.bad(f"{count} inputs of shapes {[x.shape(i) for i in range(count)]}: expected all the same")
     return [(*shape[:axis], count, *shape[axis:])]
+
+
+def _tile(x: Operands) -> list[Shape]:
+    shape, multiples = x.shape(0), x.constant(1)
+    if len(multiples) != len(shape) or any(not 1 <= n <= MAX_ELEMENTS for n in multiples):
+        raise x.bad(f"multiples {multiples}: expected one number >= 1 for each axis of {shape}")
+    return [tuple(size * n for size, n in zip(shape, multiples, strict=True))]
+
+
+def _broadcast_to(x: Operands) -> list[Shape]:
+    shape, target = x.shape(0), x.constant(1)
+    fits = zip(shape[::-1], target[::-1], strict=False)
+    if len(shape) > len(target) or any(size not in (1, wanted) for size, wanted in fits):
+        raise x.bad(f"shape {shape} does not broadcast to {target}")
+    return [target]
+
+
+def _reverse(x: Operands) -> list[Shape]:
+    x.axes(1, len(x.shape(0)))
+    return [x.shape(0)]
+
+
+def sequence_axes(x: Operands) -> tuple[int, int]:
+    """(batch axis, sequence axis) of REVERSE_SEQUENCE."""
+    rank = len(x.shape(0))
+    return x.axis(x.attr("batch_dim"), rank), x.axis(x.attr("seq_dim"), rank)
+
+
+def _reverse_sequence(x: Operands) -> list[Shape]:
+    shape, (batch, sequence) = x.shape(0), sequence_axes(x)
+    if batch == sequence or x.shape(1) != (shape[batch],):
+        raise x.bad(f"lengths of shape {x.shape(1)} for axes {batch} and {sequence} of {shape}")
+    return [shape]
 
 
 def _gather(x: Operands) -> list[Shape]:
@@ -147,11 +111,10 @@ RULES: dict[str, Rule] = {
     "EXPAND_DIMS": _expand_dims,
     "TRANSPOSE": _transpose,
     "CONCATENATION": _concatenation,
-    "PAD": _pad,
-    "PADV2": _pad,
-    "SLICE": _slice,
-    "STRIDED_SLICE": _strided_slice,
-    "SPLIT": _split,
     "PACK": _pack,
+    "TILE": _tile,
+    "BROADCAST_TO": _broadcast_to,
+    "REVERSE_V2": _reverse,
+    "REVERSE_SEQUENCE": _reverse_sequence,
     "GATHER": _gather,
 }

@@ -7,28 +7,36 @@ operator (`tests/runtime/test_conformance.py`), `make conformance` prints them b
 from __future__ import annotations
 
 from tests.conformance import (
+    blocks,
     conv,
+    counts,
     elementwise,
     hybrid,
     matrix,
     norm,
+    pads,
     pool,
     quantize,
     reduce,
+    slices,
     transpose_conv,
     views,
 )
 from tests.conformance.case import Case
 
 CASES: list[Case] = [
+    *blocks.CASES,
     *conv.CASES,
+    *counts.CASES,
     *elementwise.CASES,
     *hybrid.CASES,
     *matrix.CASES,
     *norm.CASES,
+    *pads.CASES,
     *pool.CASES,
     *quantize.CASES,
     *reduce.CASES,
+    *slices.CASES,
     *transpose_conv.CASES,
     *views.CASES,
 ]

@@ -1,7 +1,8 @@
-"""`make conformance`: every case against TFLite's reference kernels, printed by operator."""
+"""`make conformance`: every case against TFLite's reference kernels or onnxruntime, printed by operator."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections import Counter
 from typing import Any
@@ -21,6 +22,10 @@ def tflite_interpreter(model: bytes, resolver: str = "BUILTIN_REF") -> Any:
 
 
 def main() -> int:
+    return tflite() | onnx()
+
+
+def tflite() -> int:
     cases, failed, types = Counter[str](), Counter[str](), dict[str, set[str]]()
     for case in CASES:
         for dtype in case.types:
@@ -36,6 +41,34 @@ def main() -> int:
         print(f"{op:32} {cases[op]:6} {failed[op]:6}  {' '.join(sorted(types.get(op, ())))}")
     print(f"{len(OPERATORS)} operators, {cases.total()} cases, {failed.total()} failed")
     return 1 if failed or set(cases) != set(OPERATORS) else 0
+
+
+def onnx() -> int:
+    """The operators of ONNX, against onnxruntime. Those that need an operator which is not there yet wait."""
+    if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        print(f"ONNX: skipped, {' and '.join(missing)} not installed")
+        return 0
+    from runtime.importers.onnx.translate import ROWS
+    from tests.conformance import onnx as table
+    from tests.conformance.onnx.judge import WaitingError
+    from tests.conformance.onnx.judge import judge as judge_onnx
+
+    cases, failed, waiting = Counter[str](), Counter[str](), Counter[str]()
+    for case in table.CASES:
+        for opset in case.opsets:
+            cases[case.op] += 1
+            try:
+                judge_onnx(case, opset)
+            except WaitingError:
+                waiting[case.op] += 1
+            except Exception as error:
+                failed[case.op] += 1
+                print(f"{case} opset {opset}: {error}", file=sys.stderr)
+    print(f"{'ONNX operator':32} {'cases':>6} {'failed':>6} {'waiting':>7}")
+    for op in sorted(ROWS):
+        print(f"{op:32} {cases[op]:6} {failed[op]:6} {waiting[op]:7}")
+    print(f"{len(ROWS)} operators, {cases.total()} cases, {failed.total()} failed, {waiting.total()} waiting")
+    return 1 if failed or set(cases) != set(ROWS) else 0
 
 
 if __name__ == "__main__":

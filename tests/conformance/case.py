@@ -29,10 +29,15 @@ OPTIONS = {
     }
     for kind, row in OPERATORS.items()
 }
+FIRST_VERSION = {"BROADCAST_TO": 2}
+"""Of an operator whose first version TFLite does not have."""
 WRITTEN = {
     kind: replace(written, fields={**OPTIONS[kind], **written.fields})
     for kind, written in {
-        **{kind: Row(row.table) for kind, row in OPERATORS.items()},
+        **{
+            kind: Row(row.table, special=((FIRST_VERSION.get(kind, 1), lambda _: True),))
+            for kind, row in OPERATORS.items()
+        },
         **exporter.OPERATORS,
     }.items()
 }
@@ -114,6 +119,14 @@ def ints(*numbers: int) -> Array:
 FLOAT = ("float32",)
 BYTES = ("int8", "uint8")
 ALL = (*FLOAT, *BYTES)
+EVERY = (*ALL, "int16", "int32", "int64", "bool")
+
+
+def without(*types: str) -> tuple[str, ...]:
+    """Every element type but these."""
+    return tuple(dtype for dtype in EVERY if dtype not in types)
+
+
 RELU, RELU6, RELU_N1 = ({"fused_activation_function": name} for name in ("RELU", "RELU6", "RELU_N1_TO_1"))
 
 

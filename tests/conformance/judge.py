@@ -14,6 +14,7 @@ from runtime.backends import reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
 from runtime.decompose import decompose
+from runtime.graph import Graph
 from runtime.importers.tflite import load
 from runtime.infer import infer
 from runtime.simplify import simplify
@@ -28,30 +29,37 @@ def judge(case: Case, dtype: str, tflite_interpreter: Callable[..., Any]) -> Non
     """Raises AssertionError where one of them differs."""
     maker = Maker(case, dtype)
     model = maker.model()
-    graph = infer(load(model, "case"))
-    check(graph, "GRAPH")
-    atoms = decompose(graph, "reference")
-    check(atoms, "ATOMIC")
-    small = simplify(atoms)
-    check(small, "ATOMIC")
     inputs = maker.inputs()
-    defined, simplified = reference.run(atoms, inputs), reference.run(small, inputs)
-    computed = CpuBackend().lower(fuse(small)).run(inputs)
+    where = f"{case} {dtype}"
+    graph = infer(load(model, "case"))
+    defined = agreed(graph, inputs, where)
     if case.expect is None:
         wanted = oracle(tflite_interpreter(model), inputs)
     else:
         wanted = [np.asarray(array) for array in case.expect(*operands(maker, inputs), **case.options)]
     assert len(defined) == len(wanted)
     for i, want in enumerate(wanted):
-        where = f"{case} {dtype} output {i}"
-        np.testing.assert_array_equal(defined[i], simplified[i], f"{where}: simplified")
-        close(computed[i], defined[i], 0, KERNELS, f"{where}: kernels against their definition")
-        close(defined[i], want, case.steps, case.tolerance, f"{where}: against what is expected")
+        close(defined[i], want, case.steps, case.tolerance, f"{where} output {i}: against what is expected")
     if dtype in case.builtin:
         other = oracle(tflite_interpreter(model, "BUILTIN_WITHOUT_DEFAULT_DELEGATES"), inputs)
         ours = reference.run(decompose(graph, "builtin"), inputs)
         for got, want in zip(ours, other, strict=True):
-            close(got, want, case.steps, case.tolerance, f"{case} {dtype}: against the builtin kernels")
+            close(got, want, case.steps, case.tolerance, f"{where}: against the builtin kernels")
+
+
+def agreed(graph: Graph, inputs: list[Array], where: str) -> list[Array]:
+    """The outputs of an inferred graph by definition, once simplified atoms and kernels give the same."""
+    check(graph, "GRAPH")
+    atoms = decompose(graph, "reference")
+    check(atoms, "ATOMIC")
+    small = simplify(atoms)
+    check(small, "ATOMIC")
+    defined, simplified = reference.run(atoms, inputs), reference.run(small, inputs)
+    computed = CpuBackend().lower(fuse(small)).run(inputs)
+    for i, want in enumerate(defined):
+        np.testing.assert_array_equal(want, simplified[i], f"{where} output {i}: simplified")
+        close(computed[i], want, 0, KERNELS, f"{where} output {i}: kernels against their definition")
+    return defined
 
 
 def operands(maker: Maker, inputs: list[Array]) -> list[Array | None]:

@@ -21,6 +21,8 @@ STRIDED = {
     "offset": False,
 }
 
+DOTS = {**STRIDED, "ellipsis_mask": 2}
+
 
 def graph_of(op, operands, attrs, outputs=1):
     """Tuples are shapes of float inputs, lists are int32 constants, None is an absent input."""
@@ -76,6 +78,9 @@ def test_window(padding, size, kernel, stride, dilation, expected):
         ("STRIDED_SLICE", ((5,), [4], [-9], [-2]), STRIDED, (3,)),
         ("STRIDED_SLICE", ((5, 4), [3], [0], [1]), {**STRIDED, "shrink_axis_mask": 1}, (4,)),
         ("STRIDED_SLICE", ((5,), [1], [2], [1]), {**STRIDED, "offset": True}, (2,)),
+        ("STRIDED_SLICE", ((5,), [-1], [1], [1]), {**STRIDED, "offset": True}, (1,)),
+        ("STRIDED_SLICE", ((5, 4, 3), [1, 0, 0], [3, 0, 2], [1, 1, 1]), DOTS, (2, 4, 2)),
+        ("STRIDED_SLICE", ((5, 4), [0, 1], [0, 3], [1, 1]), {**STRIDED, "new_axis_mask": 1}, (1, 2, 4)),
         ("MEAN", ((2, 3, 4), [-1, 0, 2]), {"keep_dims": False}, (3,)),
         ("ADD", ((2, 1, 3), (4, 1)), {}, (2, 4, 3)),
         ("BATCH_MATMUL", ((5, 1, 2, 3), (4, 3, 6)), {"adj_x": False, "adj_y": False}, (5, 4, 2, 6)),
@@ -91,6 +96,19 @@ def test_split_gives_each_output_its_part():
 
 
 @pytest.mark.parametrize(
+    ("sizes", "count", "message"),
+    [
+        ([2, 2], 2, r"does not split into \(2, 2\)"),
+        ([-1, -1], 2, "does not split"),
+        ([2, 3], 3, "2 sizes for 2"),
+    ],
+)
+def test_sizes_that_do_not_split_an_axis_are_refused(sizes, count, message):
+    with pytest.raises(ModelError, match=message):
+        shapes_of("SPLIT_V", ((5,), sizes, [0]), {"num_splits": count}, outputs=2)
+
+
+@pytest.mark.parametrize(
     ("op", "operands", "attrs", "error", "message"),
     [
         ("RESHAPE", ((2, 3), [4, -1]), {"new_shape": ()}, ModelError, r"do not fill \(4, 1\)"),
@@ -103,7 +121,39 @@ def test_split_gives_each_output_its_part():
         ("PAD", ((2,), [[-1, 0]]), {}, ModelError, "two numbers >= 0"),
         ("STRIDED_SLICE", ((5,), [3], [1], [1]), STRIDED, ModelError, r"shape \(0,\)"),
         ("STRIDED_SLICE", ((5,), [3], [1], [0]), STRIDED, ModelError, "do not fit"),
-        ("STRIDED_SLICE", ((5,), [0], [1], [1]), STRIDED | {"new_axis_mask": 1}, UnsupportedError, "axis"),
+        ("STRIDED_SLICE", ((5,), [0, 0], [1, 1], [1, 1]), STRIDED, ModelError, "2 axes and 0 ellipses"),
+        ("STRIDED_SLICE", ((5,), [0, 0], [1, 1], [1, 1]), {**DOTS, "ellipsis_mask": 3}, ModelError, "2 ell"),
+        ("SLICE", ((2, 3), (2,), [2, -1]), {}, ModelError, "one number for each axis"),
+        ("SLICE", ((2, 3), (2,), [2, 4]), {}, ModelError, "leave the input"),
+        ("UNPACK", ((3, 2),), {"num": 3, "axis": 0}, ModelError, "does not give 1 outputs"),
+        ("DYNAMIC_UPDATE_SLICE", ((3, 2), (1, 3), (2,)), {}, ModelError, r"does not fit into \(3, 2\)"),
+        ("DYNAMIC_UPDATE_SLICE", ((3, 2), (1, 2), (1,)), {}, ModelError, "1 start indices"),
+        ("TILE", ((2, 3), [2]), {}, ModelError, "one number >= 1 for each axis"),
+        ("TILE", ((2, 3), [2, 0]), {}, ModelError, "one number >= 1 for each axis"),
+        ("BROADCAST_TO", ((2, 3), [2, 2]), {}, ModelError, "does not broadcast"),
+        ("BROADCAST_TO", ((2, 3), [3]), {}, ModelError, "does not broadcast"),
+        ("REVERSE_V2", ((2, 3), [2]), {}, ModelError, r"axis 2 is outside"),
+        ("REVERSE_SEQUENCE", ((2, 3), (3,)), {"seq_dim": 1, "batch_dim": 0}, ModelError, r"lengths of"),
+        ("REVERSE_SEQUENCE", ((2, 3), (2,)), {"seq_dim": 0, "batch_dim": -2}, ModelError, "axes 0 and 0"),
+        ("MIRROR_PAD", ((3,), [3, 0]), {"mode": "REFLECT"}, ModelError, "wider than what REFLECT mirrors"),
+        ("MIRROR_PAD", ((3,), [0, 4]), {"mode": "SYMMETRIC"}, ModelError, "wider"),
+        ("DILATE", ((3,), [0], (1,)), {}, ModelError, "one number >= 1"),
+        ("MATRIX_DIAG", ((),), {}, ModelError, "no diagonal"),
+        ("MATRIX_SET_DIAG", ((2, 3), (3,)), {}, ModelError, r"\(3,\) does not fit"),
+        ("SPACE_TO_DEPTH", ((1, 4, 3, 1),), {"block_size": 2}, ModelError, "blocks of 2"),
+        ("SPACE_TO_DEPTH", ((1, 4, 3, 1),), {"block_size": 0}, ModelError, "block_size = 0"),
+        ("DEPTH_TO_SPACE", ((1, 2, 2, 6),), {"block_size": 2}, ModelError, "6 channels"),
+        ("SPACE_TO_BATCH_ND", ((1, 3, 4), [2], [0, 0]), {}, ModelError, "blocks of"),
+        ("SPACE_TO_BATCH_ND", ((1, 4, 4), [2], [0]), {}, ModelError, "two numbers >= 0"),
+        ("BATCH_TO_SPACE_ND", ((3, 4, 4), [2], [0, 0]), {}, ModelError, "batch of 3"),
+        ("BATCH_TO_SPACE_ND", ((2, 1, 4), [2], [1, 1]), {}, ModelError, "leave nothing"),
+        ("FILL", ([2, 0], (1,)), {}, ModelError, "sizes >= 1"),
+        ("FILL", ([2], (2,)), {}, ModelError, "2 elements to fill with"),
+        ("RANGE", ([0], [5], [0]), {}, ModelError, "a delta that leads"),
+        ("RANGE", ([0], [5], [-1]), {}, ModelError, "a delta that leads"),
+        ("RANGE", ([0], [2**30], [1]), {}, ModelError, "at most"),
+        ("RANGE", ([0], (1,), [1]), {}, UnsupportedError, "must be a constant"),
+        ("BROADCAST_ARGS", ([2, 3], [2]), {}, ModelError, "do not broadcast together"),
         ("SPLIT", ([0], (5,)), {"num_splits": 2}, ModelError, "does not split into 2"),
         ("ADD", ((2, 3), (4,)), {}, ModelError, "do not broadcast"),
         ("CONCATENATION", ((2, 3), (3, 3)), {"axis": 1}, ModelError, "differ outside axis 1"),

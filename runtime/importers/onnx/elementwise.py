@@ -1,0 +1,325 @@
+"""Element-wise operators: most are one GRAPH operator, the others a few."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.graph import DType
+from runtime.importers.onnx.translation import ANY, Row, Rule, Translation
+
+# ---------------------------------------------------------------- one operand
+
+
+NARROW = (DType.I8, DType.U8, DType.I16)
+
+
+def one(op: str) -> Row:
+    """Narrow integers are computed in i32 and keep their low bits: GRAPH operators see quantised ones."""
+
+    def rule(t: Translation) -> int:
+        x = t.input(0)
+        if t.dtype(x) not in NARROW:
+            return t.emit(op, x)
+        return t.cast(t.emit(op, t.cast(x, DType.I32)), t.dtype(x))
+
+    return Row(rule)
+
+
+def relu(t: Translation) -> int:
+    x = t.input(0)
+    return t.emit("RELU", x) if t.dtype(x) is DType.F32 else t.emit("MAXIMUM", x, t.like(0, x))
+
+
+def leaky_relu(t: Translation) -> int:
+    return t.emit("LEAKY_RELU", t.input(0), alpha=t.attr("alpha"))
+
+
+def prelu(t: Translation) -> int:
+    x = t.input(0)
+    slope = t.repeated(t.input(1), np.broadcast_shapes(t.shape(x), t.shape(t.input(1))))
+    if t.shape(slope) != t.shape(x):
+        raise t.bad(f"slopes {t.shape(t.input(1))} do not broadcast to {t.shape(x)}")
+    return t.emit("SUB", t.emit("RELU", x), t.emit("MUL", t.input(1), t.emit("RELU", t.emit("NEG", x))))
+
+
+def _elu(t: Translation, x: int, alpha: float, scale: float = 1.0) -> int:
+    """x above 0, alpha * (exp(x / scale) - 1) below."""
+    if alpha == scale == 1.0:
+        return t.emit("ELU", x)
+    below = t.emit("MINIMUM", x, t.like(0, x))
+    below = below if scale == 1.0 else t.emit("DIV", below, t.like(scale, x))
+    return t.emit("ADD", t.emit("RELU", x), t.emit("MUL", t.emit("ELU", below), t.like(alpha, x)))
+
+
+def elu(t: Translation) -> int:
+    return _elu(t, t.input(0), t.attr("alpha"))
+
+
+def celu(t: Translation) -> int:
+    if (alpha := t.attr("alpha")) == 0:
+        raise t.bad("alpha = 0, expected another number")
+    return _elu(t, t.input(0), alpha, alpha)
+
+
+def selu(t: Translation) -> int:
+    x = t.input(0)
+    return t.emit("MUL", _elu(t, x, t.attr("alpha")), t.like(t.attr("gamma"), x))
+
+
+def _clamp(t: Translation, x: int, low: float, high: float) -> int:
+    return t.emit("MINIMUM", t.emit("MAXIMUM", x, t.like(low, x)), t.like(high, x))
+
+
+def hard_sigmoid(t: Translation) -> int:
+    x = t.input(0)
+    scaled = t.emit("MUL", x, t.like(t.attr("alpha"), x))
+    return _clamp(t, t.emit("ADD", scaled, t.like(t.attr("beta"), x)), 0, 1)
+
+
+def clip(t: Translation) -> int:
+    x = t.input(0)
+    bounds = [t.number(i) if t.has(i) and t.value(t.input(i)).data is not None else None for i in (1, 2)]
+    if t.dtype(x) is DType.F32 and (op := CLIPS.get(tuple(bounds))) and len(t.inputs) >= 2:
+        return t.emit(op, x)
+    x = t.emit("MAXIMUM", x, t.input(1)) if t.has(1) else x
+    return t.emit("MINIMUM", x, t.input(2)) if t.has(2) else x
+
+
+CLIPS: dict[tuple[float | None, ...], str] = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+
+
+def softplus_of(t: Translation, x: int) -> int:
+    """max(x, 0) + log(1 + exp(-|x|)): nothing overflows."""
+    small = t.emit("EXP", t.emit("NEG", t.emit("ABS", x)))
+    return t.emit("ADD", t.emit("RELU", x), t.emit("LOG", t.emit("ADD", small, t.like(1, x))))
+
+
+def softplus(t: Translation) -> int:
+    return softplus_of(t, t.input(0))
+
+
+def mish(t: Translation) -> int:
+    return t.emit("MUL", t.input(0), t.emit("TANH", softplus_of(t, t.input(0))))
+
+
+def softsign(t: Translation) -> int:
+    x = t.input(0)
+    return t.emit("DIV", x, t.emit("ADD", t.emit("ABS", x), t.like(1, x)))
+
+
+def thresholded_relu(t: Translation) -> int:
+    x = t.input(0)
+    above = t.emit("GREATER", x, t.like(t.attr("alpha"), x), dtype=DType.BOOL)
+    return t.emit("SELECT_V2", above, x, t.like(0, x), dtype=t.dtype(x))
+
+
+def shrink(t: Translation) -> int:
+    """x - bias above lambd, x + bias below -lambd, 0 between."""
+    x, bias, bound = t.input(0), t.attr("bias"), t.attr("lambd")
+    above = t.emit("GREATER", x, t.like(bound, x), dtype=DType.BOOL)
+    below = t.emit("LESS", x, t.like(-bound, x), dtype=DType.BOOL)
+    high, low = t.emit("SUB", x, t.like(bias, x)), t.emit("ADD", x, t.like(bias, x))
+    rest = t.emit("SELECT_V2", above, high, t.like(0, x), dtype=t.dtype(x))
+    return t.emit("SELECT_V2", below, low, rest, dtype=t.dtype(x))
+
+
+def gelu(t: Translation) -> int:
+    return t.emit("GELU", t.input(0), approximate=t.choice("approximate", ("none", "tanh")) == "tanh")
+
+
+def erf(t: Translation) -> int:
+    """From gelu(z) = z (1 + erf(z / sqrt 2)) / 2; 0 where that divides by 0."""
+    x = t.input(0)
+    z = t.emit("MUL", x, t.like(math.sqrt(2), x))
+    twice = t.emit("MUL", t.emit("GELU", z, approximate=False), t.like(2, x))
+    inside = t.emit("SUB", t.emit("DIV", twice, z), t.like(1, x))
+    zero = t.emit("EQUAL", z, t.like(0, x), dtype=DType.BOOL)
+    return t.emit("SELECT_V2", zero, t.like(0, x), inside, dtype=t.dtype(x))
+
+
+def reciprocal(t: Translation) -> int:
+    return t.emit("DIV", t.like(1, t.input(0)), t.input(0))
+
+
+def tan(t: Translation) -> int:
+    return t.emit("DIV", t.emit("SIN", t.input(0)), t.emit("COS", t.input(0)))
+
+
+def sinh_or_cosh(op: str) -> Rule:
+    """(exp(x) -+ exp(-x)) / 2"""
+
+    def rule(t: Translation) -> int:
+        x = t.input(0)
+        both = t.emit(op, t.emit("EXP", x), t.emit("EXP", t.emit("NEG", x)))
+        return t.emit("MUL", both, t.like(0.5, x))
+
+    return rule
+
+
+def is_nan(t: Translation) -> int:
+    return t.emit("NOT_EQUAL", t.input(0), t.input(0), dtype=DType.BOOL)
+
+
+def is_inf(t: Translation) -> int:
+    x, infinity = t.input(0), t.like(math.inf, t.input(0))
+    match bool(t.attr("detect_negative")), bool(t.attr("detect_positive")):
+        case True, True:
+            return t.emit("EQUAL", t.emit("ABS", x), infinity, dtype=DType.BOOL)
+        case True, False:
+            return t.emit("EQUAL", x, t.like(-math.inf, x), dtype=DType.BOOL)
+        case False, True:
+            return t.emit("EQUAL", x, infinity, dtype=DType.BOOL)
+        case _:
+            return t.filled(t.shape(x), False, DType.BOOL)
+
+
+def identity(t: Translation) -> int:
+    return t.input(0)
+
+
+def dropout(t: Translation) -> Sequence[int]:
+    """Inference: what comes in goes out. The mask is all ones."""
+    if t.has(2) and t.number(2):
+        raise t.lacking("training mode; export the model for inference")
+    if len(t.step.outputs) < 2:
+        return [t.input(0)]
+    return [t.input(0), t.filled(t.shape(t.input(0)), True, DType.BOOL)]
+
+
+TYPES = {1: DType.F32, 2: DType.U8, 3: DType.I8, 5: DType.I16, 6: DType.I32, 7: DType.I64, 9: DType.BOOL}
+"""TensorProto.DataType that CAST takes."""
+
+
+def cast_to(t: Translation, target: DType) -> int:
+    x = t.input(0)
+    data = t.value(x).data
+    if data is not None and data.dtype == np.float16 and target is DType.F32:
+        return t.constant(data.astype(np.float32))
+    if target is DType.BOOL and t.dtype(x) is not DType.BOOL:
+        return t.emit("NOT_EQUAL", x, t.like(0, x), dtype=DType.BOOL)
+    return t.cast(x, target)
+
+
+def cast(t: Translation) -> int:
+    return cast_to(t, TYPES[t.choice("to", list(TYPES))])
+
+
+def cast_like(t: Translation) -> int:
+    return cast_to(t, t.dtype(t.input(1)))
+
+
+# ---------------------------------------------------------------- two operands or more
+
+
+def two(op: str, dtype: DType | None = None) -> Row:
+    return Row(lambda t: t.emit(op, t.input(0), t.input(1), dtype=dtype), (2, 2))
+
+
+def power(t: Translation) -> int:
+    """The exponent takes the type of the base; common whole exponents are products."""
+    x, exponent = t.input(0), t.value(t.input(1))
+    if exponent.data is not None and exponent.elements == 1 and exponent.data.reshape(-1)[0] == 2:
+        return t.reshape(t.emit("MUL", x, x), np.broadcast_shapes(t.shape(x), exponent.shape))
+    return t.emit("POW", x, t.cast(t.input(1), t.dtype(x)))
+
+
+def modulo(t: Translation) -> int:
+    """The sign of the divisor; with fmod = 1 the sign of the dividend, as in C."""
+    a, b = t.input(0), t.input(1)
+    if not t.attr("fmod"):
+        return t.emit("FLOOR_MOD", a, b)
+    rest = t.emit("FLOOR_MOD", t.emit("ABS", a), t.emit("ABS", b))
+    negative = t.emit("LESS", a, t.like(0, a), dtype=DType.BOOL)
+    return t.emit("SELECT_V2", negative, t.emit("NEG", rest), rest, dtype=t.dtype(a))
+
+
+def exclusive_or(t: Translation) -> int:
+    return t.emit("NOT_EQUAL", t.input(0), t.input(1), dtype=DType.BOOL)
+
+
+def where(t: Translation) -> int:
+    return t.emit("SELECT_V2", t.input(0), t.input(1), t.input(2), dtype=t.dtype(t.input(1)))
+
+
+def many(op: str) -> Row:
+    """The operator between all operands, from left to right."""
+
+    def rule(t: Translation) -> int:
+        result = t.input(0)
+        for i in range(1, len(t.inputs)):
+            result = t.emit(op, result, t.input(i))
+        return result
+
+    return Row(rule, ANY)
+
+
+def mean(t: Translation) -> int:
+    total = many("ADD").rule(t)
+    assert isinstance(total, int)
+    return t.emit("DIV", total, t.like(len(t.inputs), total))
+
+
+ROWS: dict[str, Row] = {
+    "Relu": Row(relu),
+    "Sigmoid": one("LOGISTIC"),
+    "Tanh": one("TANH"),
+    "Abs": one("ABS"),
+    "Neg": one("NEG"),
+    "Exp": one("EXP"),
+    "Log": one("LOG"),
+    "Sqrt": one("SQRT"),
+    "Sin": one("SIN"),
+    "Cos": one("COS"),
+    "Floor": one("FLOOR"),
+    "Ceil": one("CEIL"),
+    "Round": one("ROUND"),
+    "Sign": one("SIGN"),
+    "Not": one("LOGICAL_NOT"),
+    "HardSwish": one("HARD_SWISH"),
+    "Identity": Row(identity),
+    "LeakyRelu": Row(leaky_relu, attrs={"alpha": 0.01}),
+    "PRelu": Row(prelu, (2, 2)),
+    "Elu": Row(elu, attrs={"alpha": 1.0}),
+    "Celu": Row(celu, attrs={"alpha": 1.0}),
+    "Selu": Row(selu, attrs={"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}),
+    "HardSigmoid": Row(hard_sigmoid, attrs={"alpha": 0.2, "beta": 0.5}),
+    "Clip": Row(clip, (1, 3)),
+    "Softplus": Row(softplus),
+    "Softsign": Row(softsign),
+    "Mish": Row(mish),
+    "ThresholdedRelu": Row(thresholded_relu, attrs={"alpha": 1.0}),
+    "Shrink": Row(shrink, attrs={"bias": 0.0, "lambd": 0.5}),
+    "Gelu": Row(gelu, attrs={"approximate": "none"}),
+    "Erf": Row(erf),
+    "Reciprocal": Row(reciprocal),
+    "Tan": Row(tan),
+    "Sinh": Row(sinh_or_cosh("SUB")),
+    "Cosh": Row(sinh_or_cosh("ADD")),
+    "IsNaN": Row(is_nan),
+    "IsInf": Row(is_inf, attrs={"detect_negative": 1, "detect_positive": 1}),
+    "Dropout": Row(dropout, (1, 3), {"seed": 0}, (1, 2)),
+    "Cast": Row(cast, attrs={"to": 0, "saturate": 1}),
+    "CastLike": Row(cast_like, (2, 2), {"saturate": 1}),
+    "Add": two("ADD"),
+    "Sub": two("SUB"),
+    "Mul": two("MUL"),
+    "Div": two("DIV"),
+    "Pow": Row(power, (2, 2)),
+    "Mod": Row(modulo, (2, 2), {"fmod": 0}),
+    "And": two("LOGICAL_AND", DType.BOOL),
+    "Or": two("LOGICAL_OR", DType.BOOL),
+    "Xor": Row(exclusive_or, (2, 2)),
+    "Equal": two("EQUAL", DType.BOOL),
+    "Less": two("LESS", DType.BOOL),
+    "LessOrEqual": two("LESS_EQUAL", DType.BOOL),
+    "Greater": two("GREATER", DType.BOOL),
+    "GreaterOrEqual": two("GREATER_EQUAL", DType.BOOL),
+    "Where": Row(where, (3, 3)),
+    "Min": many("MINIMUM"),
+    "Max": many("MAXIMUM"),
+    "Sum": many("ADD"),
+    "Mean": Row(mean, ANY),
+}

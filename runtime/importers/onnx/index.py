@@ -1,0 +1,132 @@
+"""Reading and writing by index. ONNX's indices may count from the end; those of GRAPH operators do not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from runtime.graph import Array, DType, Shape
+from runtime.importers.onnx.translation import MAX_CONSTANT, Row, Translation
+
+
+def from_start(t: Translation, i: int, sizes: int | Array) -> int:
+    """Operand `i` as i32 indices, each with the size of its axis added where it is negative.
+
+    `sizes` is one number, or one per element of the last axis. Constants are checked here, the others when
+    they are used.
+    """
+    index = t.input(i)
+    value = t.value(index)
+    if value.dtype not in (DType.I32, DType.I64):
+        raise t.bad(f"input {i} is {value.dtype.value}, expected i32 or i64")
+    if value.data is not None:
+        wrapped = np.where(value.data < 0, value.data + sizes, value.data)
+        if ((wrapped < 0) | (wrapped >= sizes)).any():
+            raise t.bad(f"an index of input {i} is outside the {sizes} elements")
+        return t.constant(wrapped.astype(np.int32))
+    index = t.cast(index, DType.I32)
+    negative = t.emit("LESS", index, t.like(0, index), dtype=DType.BOOL)
+    wrapped_there = t.emit("ADD", index, t.constant(np.asarray(sizes, np.int32)))
+    return t.emit("SELECT_V2", negative, wrapped_there, index, dtype=DType.I32)
+
+
+def gather(t: Translation) -> int:
+    x = t.input(0)
+    axis = t.axis(t.attr("axis"), len(t.shape(x)))
+    return t.take(x, from_start(t, 1, t.shape(x)[axis]), axis)
+
+
+def _flat(t: Translation, shape: Shape, axis: int, index: int) -> int:
+    """Places in the flattened data of indices along `axis`, all other coordinates being the index's own."""
+    sizes = t.shape(index)
+    others = [i for i in range(len(shape)) if i != axis]
+    if len(sizes) != len(shape) or any(sizes[i] > shape[i] for i in others):
+        raise t.bad(f"indices {sizes} do not fit data {shape} along axis {axis}")
+    if math.prod(sizes) > MAX_CONSTANT:
+        raise t.lacking(f"{math.prod(sizes)} indices, at most {MAX_CONSTANT}")
+    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    base = np.zeros(sizes, np.int32)
+    for i in others:
+        base += (
+            (np.arange(sizes[i]) * strides[i]).reshape((-1,) + (1,) * (len(sizes) - i - 1)).astype(np.int32)
+        )
+    scaled = t.emit("MUL", index, t.like(strides[axis], index))
+    return t.emit("ADD", scaled, t.constant(base))
+
+
+def gather_elements(t: Translation) -> int:
+    x = t.input(0)
+    shape = t.shape(x)
+    axis = t.axis(t.attr("axis"), len(shape))
+    places = _flat(t, shape, axis, from_start(t, 1, shape[axis]))
+    return t.take(t.reshape(x, (math.prod(shape),)), places, 0)
+
+
+def gather_nd(t: Translation) -> int:
+    if t.attr("batch_dims"):
+        raise t.lacking(f"batch_dims = {t.attr('batch_dims')}, expected 0")
+    x = t.input(0)
+    return t.emit("GATHER_ND", x, _places(t, t.shape(x)))
+
+
+def _places(t: Translation, shape: Shape) -> int:
+    """Indices of operand 1, whose last axis counts the leading axes of `shape`."""
+    depth = (t.shape(t.input(1)) or (0,))[-1]
+    if not 1 <= depth <= len(shape):
+        raise t.bad(f"indices {t.shape(t.input(1))} do not fit data {shape}")
+    return from_start(t, 1, np.array(shape[:depth], np.int64))
+
+
+def _written(t: Translation, x: int, places: int, updates: int) -> int:
+    """`x` with rows replaced by updates, or added to; rows are unique unless they are added."""
+    shape, how = t.sizes(t.shape(x)), t.choice("reduction", ("none", "add"))
+    spread = t.emit("SCATTER_ND", places, updates, shape, dtype=t.dtype(updates))
+    if how == "add":
+        return t.emit("ADD", x, spread)
+    ones = t.filled(t.shape(updates), 1, DType.I32)
+    counts = t.emit("SCATTER_ND", places, ones, t.sizes(t.shape(x)), dtype=DType.I32)
+    hit = t.emit("GREATER", counts, t.like(0, counts), dtype=DType.BOOL)
+    return t.emit("SELECT_V2", hit, spread, x, dtype=t.dtype(x))
+
+
+def scatter_nd(t: Translation) -> int:
+    x = t.input(0)
+    return _written(t, x, _places(t, t.shape(x)), t.input(2))
+
+
+def scatter_elements(t: Translation) -> int:
+    x, updates = t.input(0), t.input(2)
+    shape = t.shape(x)
+    axis = t.axis(t.attr("axis"), len(shape))
+    places = _flat(t, shape, axis, from_start(t, 1, shape[axis]))
+    count = math.prod(t.shape(places))
+    if t.shape(updates) != t.shape(places):
+        raise t.bad(f"updates {t.shape(updates)} do not fit indices {t.shape(places)}")
+    flat = t.reshape(x, (math.prod(shape),))
+    written = _written(t, flat, t.reshape(places, (count, 1)), t.reshape(updates, (count,)))
+    return t.reshape(written, shape)
+
+
+def one_hot(t: Translation) -> int:
+    """An index outside -depth..depth-1 gives off values only."""
+    depth, values = t.integer(1), t.input(2)
+    if not 1 <= depth < 2**31 or t.shape(values) != (2,):
+        raise t.bad(f"depth {depth} and values {t.shape(values)}, expected at least 1 and (2,)")
+    index = t.cast(t.input(0), DType.I32)
+    rank = len(t.shape(index)) + 1
+    negative = t.emit("LESS", index, t.like(0, index), dtype=DType.BOOL)
+    index = t.emit("SELECT_V2", negative, t.emit("ADD", index, t.like(depth, index)), index, dtype=DType.I32)
+    off, on = (t.reshape(t.cut(values, [i], [1]), ()) for i in (0, 1))
+    count = t.constant(depth, DType.I32)
+    return t.emit("ONE_HOT", index, count, on, off, dtype=t.dtype(values), axis=t.axis(t.attr("axis"), rank))
+
+
+ROWS: dict[str, Row] = {
+    "Gather": Row(gather, (2, 2), {"axis": 0}),
+    "GatherElements": Row(gather_elements, (2, 2), {"axis": 0}),
+    "GatherND": Row(gather_nd, (2, 2), {"batch_dims": 0}),
+    "ScatterND": Row(scatter_nd, (3, 3), {"reduction": "none"}),
+    "ScatterElements": Row(scatter_elements, (3, 3), {"axis": 0, "reduction": "none"}),
+    "OneHot": Row(one_hot, (3, 3), {"axis": -1}),
+}

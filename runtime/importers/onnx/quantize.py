@@ -1,0 +1,98 @@
+"""Quantised models: floats on either side of QuantizeLinear and DequantizeLinear.
+
+What ONNX means by a quantised model is the float operator between the two, and that is what is computed:
+its rounding (ties to even, after a division) is not that of TFLite's int8 operators, which would be one step
+off at times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.graph import DType
+from runtime.importers.onnx.elementwise import TYPES
+from runtime.importers.onnx.reader import Kind
+from runtime.importers.onnx.translation import Row, Translation
+
+STORED = (DType.I8, DType.U8, DType.I16)
+
+
+def _along(t: Translation, i: int, x: int) -> int:
+    """Scale or zero point `i`, of a shape that broadcasts along the axis; one number serves them all."""
+    index, shape = t.input(i), t.shape(x)
+    if t.attr("block_size"):
+        raise t.lacking(f"block_size = {t.attr('block_size')}, expected none")
+    if t.shape(index) in ((), (1,)):
+        return t.reshape(index, ())
+    axis = t.axis(t.attr("axis"), len(shape))
+    if t.shape(index) != (shape[axis],):
+        raise t.bad(f"input {i} has shape {t.shape(index)}, expected ({shape[axis]},) along axis {axis}")
+    return t.reshape(index, (shape[axis], *(1,) * (len(shape) - axis - 1)))
+
+
+def _zero_point(t: Translation, x: int, dtype: DType) -> int:
+    if not t.has(2):
+        return t.constant(np.zeros((), np.float32))
+    if t.dtype(t.input(2)) is not dtype:
+        raise t.bad(f"the zero point is {t.dtype(t.input(2)).value}, expected {dtype.value}")
+    return t.cast(_along(t, 2, x), DType.F32)
+
+
+def quantize_linear(t: Translation) -> int:
+    """round(x / scale) + zero point, ties to even, held within the type"""
+    x = t.input(0)
+    dtype = t.dtype(t.input(2)) if t.has(2) else DType.U8
+    if not t.has(2) and t.attr("output_dtype"):
+        dtype = TYPES[t.choice("output_dtype", list(TYPES))]
+    if t.dtype(x) is not DType.F32 or t.dtype(t.input(1)) is not DType.F32 or dtype not in STORED:
+        raise t.lacking(f"from {t.dtype(x).value} to {dtype.value}, expected f32 to i8, u8 or i16")
+    scaled = t.emit("DIV", x, _along(t, 1, x))
+    return stored(t, scaled, _zero_point(t, x, dtype), dtype)
+
+
+def stored(t: Translation, scaled: int, zero: int, dtype: DType) -> int:
+    shifted, limits = t.emit("ADD", t.emit("ROUND", scaled), zero), np.iinfo(dtype.numpy)
+    held = t.emit("MAXIMUM", shifted, t.like(float(limits.min), shifted))
+    return t.cast(t.emit("MINIMUM", held, t.like(float(limits.max), held)), dtype)
+
+
+def dequantize_linear(t: Translation) -> int:
+    """(x - zero point) * scale"""
+    x = t.input(0)
+    if t.dtype(x) not in (*STORED, DType.I32) or t.dtype(t.input(1)) is not DType.F32:
+        raise t.lacking(
+            f"from {t.dtype(x).value} by {t.dtype(t.input(1)).value}, expected i8, u8, i16, i32 by f32"
+        )
+    return t.emit("MUL", centred(t, x, _zero_point(t, x, t.dtype(x)), t.has(2)), _along(t, 1, x))
+
+
+def centred(t: Translation, x: int, zero: int, given: bool = True) -> int:
+    """Stored integers as floats around zero, exactly."""
+    floats = t.cast(x, DType.F32)
+    return t.emit("SUB", floats, zero) if given else floats
+
+
+def dynamic_quantize_linear(t: Translation) -> list[int]:
+    """(x as u8, its scale, its zero point) from the least and the largest element and 0."""
+    x = t.input(0)
+    every, nought = t.sizes(range(len(t.shape(x)))), t.like(0, x)
+    if t.dtype(x) is not DType.F32:
+        raise t.lacking(f"element type {t.dtype(x).value}, expected f32")
+    least = t.emit("MINIMUM", t.emit("REDUCE_MIN", x, every, keep_dims=False), nought)
+    most = t.emit("MAXIMUM", t.emit("REDUCE_MAX", x, every, keep_dims=False), nought)
+    scale = t.emit("DIV", t.emit("SUB", most, least), t.like(255, x))
+    zero = stored(t, t.emit("DIV", t.emit("NEG", least), scale), nought, DType.U8)
+    return [stored(t, t.emit("DIV", x, scale), t.cast(zero, DType.F32), DType.U8), scale, zero]
+
+
+ROWS: dict[str, Row] = {
+    "QuantizeLinear": Row(
+        quantize_linear,
+        (2, 3),
+        {"axis": 1, "saturate": 1, "block_size": 0, "output_dtype": 0, "precision": Kind.INT},
+    ),
+    "DequantizeLinear": Row(
+        dequantize_linear, (2, 3), {"axis": 1, "block_size": 0, "output_dtype": Kind.INT}
+    ),
+    "DynamicQuantizeLinear": Row(dynamic_quantize_linear, outputs=(1, 3)),
+}
