@@ -12,6 +12,7 @@
 typedef enum {
     CK_OK = 0,
     CK_BAD_INDEX = 1, /* GATHER or SCATTER met an index outside its rows */
+    CK_NO_END = 2,    /* a WHILE ran for more trips than it may */
 } ck_status;
 
 /* Element types. CK_X8..CK_X64 stand for any type of that many bits: kernels that only move data. */
@@ -50,6 +51,9 @@ typedef enum {
     CK_SORT,
     CK_RNG,
     CK_DEPTHWISE,
+    CK_IF,
+    CK_WHILE,
+    CK_LOOP,
 } ck_operator;
 
 /* Where an operand lives: bases[base] + offset bytes. base -1: the operand is absent. */
@@ -213,6 +217,40 @@ typedef struct {
     ck_kernel kernel;
     const void *params;
 } ck_step;
+
+/* Control flow: steps that run blocks of other steps. A block leaves its results where the step says. */
+typedef struct {
+    const ck_step *steps;
+    int32_t n_steps;
+} ck_block;
+
+typedef struct {
+    ck_operand test; /* one byte: not 0 runs `then` */
+    ck_block then, orelse;
+} ck_if;
+
+/* cond; while *test is not 0: body, cond. */
+typedef struct {
+    ck_operand test; /* one byte, which `cond` writes */
+    ck_block cond, body;
+    int64_t most_trips;
+} ck_while;
+
+/* `part` is the slice number t of `whole`, in trip t. */
+typedef struct {
+    ck_operand whole, part;
+    int64_t bytes; /* of the part */
+} ck_slice;
+
+/* For t = 0..trips-1, or from the end if `reverse`: take the slices, run body, store what is stacked. */
+typedef struct {
+    ck_block body;
+    int64_t trips;
+    int32_t reverse;
+    int32_t n_slices, n_stacked;
+    const ck_slice *slices;
+    const ck_slice *stacked;
+} ck_loop;
 
 /* The registry: one row per micro-kernel, slow before fast; tests, benches and the choice are made from it.
  */

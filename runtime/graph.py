@@ -109,6 +109,20 @@ class Node:
     source: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What a model keeps from run to run: a run finds it in `value` and leaves that of `final` in its place.
+
+    `initial` is what the first run finds. `resource` says that it is a resource variable, which TFLite's
+    `reset_all_variables` leaves alone.
+    """
+
+    value: int
+    final: int
+    initial: Array
+    resource: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Values and nodes; nodes stand in an order in which each input is produced before it is used."""
@@ -118,6 +132,17 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     signatures: Mapping[str, Signature] = field(default_factory=lambda: MappingProxyType({}))
+    states: tuple[State, ...] = ()
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The values that are there before the first node runs, constants apart."""
+        return (*self.inputs, *(state.value for state in self.states))
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The values that somebody reads after the last node: no pass may drop or rename them."""
+        return (*self.outputs, *(state.final for state in self.states))
 
     def constants(self) -> Iterator[tuple[int, Array]]:
         """(value id, data) of every constant."""

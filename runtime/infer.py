@@ -7,12 +7,14 @@ the way, by the operators' own decomposition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from runtime.backends import reference
+from runtime.control import CONTROL, If, While
 from runtime.decompose import lowered
-from runtime.errors import ModelError
+from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
 from runtime.shapes import RULES
 from runtime.shapes.operands import MAX_LIST, Operands, checked
@@ -35,6 +37,9 @@ def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Grap
             raise ModelError(f"value {index} is not an input of the graph: inputs are {list(graph.inputs)}")
         values[index] = replace(values[index], shape=checked(tuple(map(int, shape)), values[index].name))
     for node in graph.nodes:
+        if isinstance(node.attrs, CONTROL):
+            nodes.append(_CONTROL[type(node.attrs)](node, node.attrs, values))
+            continue
         operands = tuple(None if index == ABSENT else values[index] for index in node.inputs)
         shapes = RULES[node.op](Operands(node, operands))
         if len(shapes) != len(node.outputs):
@@ -48,6 +53,8 @@ def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Grap
                 values[index] = replace(values[index], data=data)
         else:
             nodes.append(node)
+    for state in graph.states:
+        _same(f"variable {values[state.value].name!r}", values[state.value], values[state.final])
     return replace(graph, values=tuple(values), nodes=tuple(nodes))
 
 
@@ -64,3 +71,95 @@ def _folded(node: Node, values: list[Value]) -> list[Array]:
     atoms = lowered(scope, node, "reference")
     part = Graph(tuple(scope), tuple(atoms), (), node.outputs)
     return reference.run(part, [])
+
+
+# ---------------------------------------------------------------- control flow
+
+
+def _if(node: Node, attrs: If, values: list[Value]) -> Node:
+    """Both branches on the operands; what is constant becomes a constant inside them."""
+    test, *operands = (values[i] for i in node.inputs)
+    _test(node, test)
+    then, orelse = (infer(_bound(node, part, operands)) for part in (attrs.then, attrs.orelse))
+    _results(node, orelse, [then.values[i] for i in then.outputs])
+    _give(node, then, values)
+    inputs = [i for i in node.inputs[1:] if values[i].data is None]
+    return replace(node, inputs=(node.inputs[0], *inputs), attrs=If(then, orelse))
+
+
+def _while(node: Node, attrs: While, values: list[Value]) -> Node:
+    """A carried constant that the body hands on as it is becomes a constant inside it, and is a result."""
+    body, operands = attrs.body, [values[i] for i in node.inputs]
+    if len(body.outputs) != len(operands):
+        raise ModelError(
+            f"{node.source}: the body gives {len(body.outputs)} values, carried are {len(operands)}"
+        )
+    changed = [
+        value.data is None or before != after
+        for value, before, after in zip(operands, body.inputs, body.outputs, strict=True)
+    ]
+    carried = [replace(v, data=None) if moves else v for v, moves in zip(operands, changed, strict=True)]
+    cond, body = _bound(node, attrs.cond, carried), _bound(node, body, carried)
+    kept = [i for i, moves in enumerate(changed) if moves]
+    cond, body = infer(cond), infer(replace(body, outputs=tuple(body.outputs[i] for i in kept)))
+    if len(cond.outputs) != 1:
+        raise ModelError(f"{node.source}: the condition gives {len(cond.outputs)} values, expected 1")
+    _test(node, cond.values[cond.outputs[0]])
+    _results(node, body, [carried[i] for i in kept])
+    if len(node.outputs) != len(operands):
+        raise ModelError(f"{node.source}: {len(node.outputs)} outputs, expected {len(operands)}")
+    for output, value in zip(node.outputs, carried, strict=True):
+        values[output] = replace(values[output], shape=value.shape, data=value.data)
+    inputs, outputs = (tuple(ids[i] for i in kept) for ids in (node.inputs, node.outputs))
+    return replace(node, inputs=inputs, outputs=outputs, attrs=While(cond, body))
+
+
+_CONTROL: dict[type[Any], Callable[[Node, Any, list[Value]], Node]] = {If: _if, While: _while}
+
+
+def _bound(node: Node, part: Graph, operands: Sequence[Value]) -> Graph:
+    """A sub-graph whose inputs have the shapes of the operands, and their data where those have any."""
+    if len(part.inputs) != len(operands):
+        raise ModelError(
+            f"{node.source}: {len(operands)} operands, the sub-graph has {len(part.inputs)} inputs"
+        )
+    values = list(part.values)
+    for index, value in zip(part.inputs, operands, strict=True):
+        if (expected := values[index].dtype) != value.dtype:
+            text = f"{value.name!r} is {value.dtype.value}, the sub-graph expects {expected.value}"
+            raise ModelError(f"{node.source}: {text}")
+        values[index] = replace(values[index], shape=value.shape, data=value.data)
+    inputs = tuple(i for i in part.inputs if values[i].data is None)
+    return replace(part, values=tuple(values), inputs=inputs)
+
+
+def _test(node: Node, test: Value) -> None:
+    if test.dtype is not DType.BOOL or test.elements != 1:
+        got = f"{test.dtype.value} {test.shape}"
+        raise ModelError(f"{node.source}: the condition is {got}, expected a bool of one element")
+
+
+def _results(node: Node, part: Graph, wanted: Sequence[Value]) -> None:
+    """The outputs of a sub-graph are as many as wanted, of the same types and shapes."""
+    if len(part.outputs) != len(wanted):
+        raise ModelError(f"{node.source}: sub-graphs give {len(part.outputs)} and {len(wanted)} values")
+    for index, want in zip(part.outputs, wanted, strict=True):
+        _same(f"{node.source}: {want.name!r}", part.values[index], want)
+
+
+def _same(what: str, a: Value, b: Value) -> None:
+    if a.dtype != b.dtype:
+        raise ModelError(f"{what}: {a.dtype.value} on one way, {b.dtype.value} on the other")
+    if a.shape != b.shape:
+        raise UnsupportedError(f"{what}: its shape is {a.shape} or {b.shape}, by what happens at run time")
+
+
+def _give(node: Node, part: Graph, values: list[Value]) -> None:
+    if len(node.outputs) != len(part.outputs):
+        raise ModelError(
+            f"{node.source}: {len(node.outputs)} outputs, the sub-graph gives {len(part.outputs)}"
+        )
+    for output, index in zip(node.outputs, part.outputs, strict=True):
+        if values[output].dtype != part.values[index].dtype:
+            raise ModelError(f"{node.source}: output {values[output].name!r} is {values[output].dtype.value}")
+        values[output] = replace(values[output], shape=part.values[index].shape)

@@ -124,7 +124,10 @@ class Interpreter:
         self._arrays.update(zip(self._graph.outputs, outputs, strict=True))
 
     def reset_all_variables(self) -> None:
-        """The engine has no variable tensors: every run starts from its inputs alone."""
+        """Variable tensors are as before the first run; RuntimeError before `allocate_tensors`."""
+        if self._program is None:
+            raise RuntimeError("reset_all_variables() before allocate_tensors()")
+        self._program.reset()
 
     # ---------------------------------------------------------------- tensors
 
@@ -166,7 +169,7 @@ class Interpreter:
         return [self._details(i) for i in self._outputs]
 
     def get_tensor_details(self) -> list[Details]:
-        return [self._details(i) for i in range(len(self._graph.values))]
+        return [self._details(i) for i in range(len(self._declared))]
 
     # ---------------------------------------------------------------- signatures
 

@@ -1,8 +1,8 @@
 """One row per TFLite operator that the engine knows: how many tensors it takes and gives, its attributes.
 
 Attribute names are the snake_case field names of the options table in TFLite's schema.fbs; enums become their
-names ("SAME", "RELU6"), vectors become tuples of int. What an operator means is in `runtime.shapes` and
-`runtime.decompose`.
+names ("SAME", "RELU6"), vectors become tuples of int, texts str. What an operator means is in
+`runtime.shapes` and `runtime.decompose`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ ENUMS = {
     "mode": MIRROR,
 }
 VECTORS = frozenset({"new_shape", "squeeze_dims"})
+TEXTS = frozenset({"container", "shared_name"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Operator:
     fields: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     """Fields that TFLite needs and that say what the tensors say already."""
+    states: tuple[int, ...] = ()
+    """Positions of the inputs that are variable tensors: linked, the node has one more output for each, which
+    is what the next run finds there."""
 
 
 def _unary(table: str = "", *fields: str) -> Operator:
@@ -127,8 +131,17 @@ OPERATORS = {
     "SUM": _binary("ReducerOptions", "keep_dims"),
     "REDUCE_MAX": _binary("ReducerOptions", "keep_dims"),
     "ARG_MAX": Operator((2, 2), table="ArgMaxOptions", hints=("output_type",)),
+    # control flow and variables; the linker of the importer makes graphs and states of them
+    "IF": Operator((1, MANY), (0, MANY), "IfOptions", ("then_subgraph_index", "else_subgraph_index")),
+    "WHILE": Operator((0, MANY), (0, MANY), "WhileOptions", ("cond_subgraph_index", "body_subgraph_index")),
+    "CALL_ONCE": Operator((0, 0), (0, 0), "CallOnceOptions", ("init_subgraph_index",)),
+    "VAR_HANDLE": Operator((0, 0), table="VarHandleOptions", fields=("container", "shared_name")),
+    "READ_VARIABLE": _unary(),
+    "ASSIGN_VARIABLE": Operator((2, 2), (0, 0)),
     # types
     "QUANTIZE": _unary(),
     "DEQUANTIZE": _unary(),
     "CAST": _unary(),
 }
+LINKED = frozenset({"IF", "WHILE", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"})
+"""Operators that `runtime.importers.link` makes control flow and states of: they have no rules."""

@@ -49,6 +49,11 @@ class Program:
         with self._lock:
             return self._executor.run(arrays)
 
+    def reset(self) -> None:
+        """A model that keeps variable tensors from run to run has those of its first run again."""
+        with self._lock:
+            self._executor.reset()
+
     def _in_order(self, inputs: Mapping[str, Array] | Sequence[Array]) -> Sequence[Any]:
         names = [t.name for t in self.inputs]
         if isinstance(inputs, Mapping):

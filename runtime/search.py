@@ -85,7 +85,15 @@ def measure_all(
         reasons = "; ".join(f"{names}: {reason}" for reason, names in told.items())
         raise kind(f"{model.name}: no backend runs it: {reasons}")
     name, executor = best[min(best)]
-    return Choice(name, tuple(trials)), executor
+    return Choice(name, tuple(trials)), _fresh(model, backends[name], executor)
+
+
+def _fresh(model: Model, backend: Backend, executor: Executor) -> Executor:
+    """An executor whose states are those of the first run; measuring has changed them."""
+    with contextlib.suppress(ModelError, UnsupportedError):
+        if not model.graph.states:
+            return executor
+    return backend.compile(model)
 
 
 def measure(executor: Executor, clock: Callable[[], float]) -> float:

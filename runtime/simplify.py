@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from runtime.atoms import ATOMS, Map, Raster, Region, Rng, View
 from runtime.backends import reference
+from runtime.control import map_subgraphs
 from runtime.graph import ABSENT, Array, Graph, Node, Shape, Signature, Value
 from runtime.strides import dense, is_dense
 
@@ -22,6 +23,7 @@ FOLD_LIMIT = 64 << 20
 
 def simplify(graph: Graph) -> Graph:
     """The same function of the same inputs and outputs, with fewer nodes and values. Value ids change."""
+    graph = map_subgraphs(graph, simplify)
     for rewrite in (fold, alias, compose, prune):
         graph = rewrite(graph)
     return graph
@@ -33,7 +35,7 @@ def simplify(graph: Graph) -> Graph:
 def fold(graph: Graph) -> Graph:
     """Atoms on constants become constants, computed by the reference backend."""
     values, nodes, budget = list(graph.values), list[Node](), FOLD_LIMIT
-    ends = frozenset(graph.outputs)
+    ends = frozenset(graph.ends)
     for node in graph.nodes:
         outputs = [values[i] for i in node.outputs]
         size = sum(value.nbytes for value in outputs)
@@ -63,7 +65,7 @@ def alias(graph: Graph) -> Graph:
 
     `origin` has the input of each copy that is dropped, `written` the copy that stands for its input.
     """
-    produced, ends = {i for node in graph.nodes for i in node.outputs}, frozenset(graph.outputs)
+    produced, ends = {i for node in graph.nodes for i in node.outputs}, frozenset(graph.ends)
     origin, written = dict[int, int](), dict[int, int]()
     nodes = []
     for node in graph.nodes:
@@ -190,12 +192,12 @@ def _count(sizes: Shape) -> int:
 
 def prune(graph: Graph) -> Graph:
     """Drops nodes and values that no output depends on; graph inputs stay. The rest is numbered anew."""
-    needed, nodes = set(graph.outputs), []
+    needed, nodes = set(graph.ends), []
     for node in reversed(graph.nodes):
         if needed & set(node.outputs):
             needed |= {i for i in node.inputs if i != ABSENT} | set(node.outputs)
             nodes.append(node)
-    kept = sorted(needed | set(graph.inputs))
+    kept = sorted(needed | set(graph.starts))
     number = {old: new for new, old in enumerate(kept)}
     return Graph(
         tuple(graph.values[i] for i in kept),
@@ -203,6 +205,7 @@ def prune(graph: Graph) -> Graph:
         tuple(number[i] for i in graph.inputs),
         tuple(number[i] for i in graph.outputs),
         MappingProxyType({key: _signature(s, number) for key, s in graph.signatures.items()}),
+        tuple(replace(s, value=number[s.value], final=number[s.final]) for s in graph.states),
     )
 
 

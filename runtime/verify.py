@@ -8,6 +8,7 @@ before it runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from runtime.atoms import (
     Sort,
     View,
 )
+from runtime.control import CONTROL, If, Loop, While, subgraphs
 from runtime.errors import EngineError, VerifyError
 from runtime.graph import ABSENT, DType, Graph, Node, Shape, Value
 from runtime.operators import OPERATORS
@@ -39,7 +41,7 @@ from runtime.strides import extent
 Level = Literal["GRAPH", "ATOMIC"]
 LEGAL: dict[Level, frozenset[str]] = {
     "GRAPH": frozenset(OPERATORS),
-    "ATOMIC": frozenset(atom.NAME for atom in ATOMS),
+    "ATOMIC": frozenset(atom.NAME for atom in (*ATOMS, *CONTROL)),
 }
 MAX_STACK = 32
 """Scalars that a MAP program may hold at once; kernels keep that many."""
@@ -52,7 +54,7 @@ INDEX = frozenset({DType.I32, DType.I64})
 
 def check(graph: Graph, level: Level) -> None:
     """Raises VerifyError naming the first node that is not legal at this level, and why."""
-    ready = {i for i, value in enumerate(graph.values) if value.data is not None} | set(graph.inputs)
+    ready = {i for i, value in enumerate(graph.values) if value.data is not None} | set(graph.starts)
     for value in graph.values:
         _require(len(value.shape) <= MAX_RANK, f"value {value.name!r}", f"rank {len(value.shape)}")
         if value.data is not None:
@@ -61,6 +63,8 @@ def check(graph: Graph, level: Level) -> None:
     for position, node in enumerate(graph.nodes):
         where = f"node {position} {node.op} from {node.source or 'nowhere'}"
         legal = node.op in LEGAL[level] and (level == "ATOMIC" or not isinstance(node.attrs, ATOMS))
+        for part in subgraphs(node.attrs).values():
+            check(part, level)
         _require(legal, where, f"is not an operator of level {level}")
         for i in (*node.inputs, *node.outputs):
             _require(i == ABSENT or 0 <= i < len(graph.values), where, f"value {i} does not exist")
@@ -70,8 +74,13 @@ def check(graph: Graph, level: Level) -> None:
         _require(not again, where, f"values {again} are written twice")
         ready |= set(node.outputs)
         _check_node(graph, node, where)
-    lost = [i for i in graph.outputs if i not in ready]
+    lost = [i for i in graph.ends if i not in ready]
     _require(not lost, "graph outputs", f"values {lost} are never written")
+    for state in graph.states:
+        _alike("a state", graph.values[state.value], graph.values[state.final])
+        stored = (state.initial.shape, state.initial.dtype)
+        value = graph.values[state.value]
+        _require(stored == (value.shape, value.dtype.numpy), f"state {value.name!r}", f"starts as {stored}")
 
 
 def _require(condition: bool, where: str, what: str) -> None:
@@ -86,6 +95,10 @@ def _check_node(graph: Graph, node: Node, where: str) -> None:
         values = [graph.values[i] for i in node.inputs], [graph.values[i] for i in node.outputs]
         _CHECKS[type(node.attrs)](_Atom(where, *values), node.attrs)
         return
+    if isinstance(node.attrs, CONTROL):
+        _require(ABSENT not in node.inputs, where, "has no optional inputs")
+        _check_control(graph, node, where)
+        return
     _require(node.op in OPERATORS, where, "is an atom without its attributes")
     _require(isinstance(node.attrs, Mapping), where, f"has attributes {type(node.attrs).__name__}")
     operands = tuple(None if i == ABSENT else graph.values[i] for i in node.inputs)
@@ -95,6 +108,56 @@ def _check_node(graph: Graph, node: Node, where: str) -> None:
     except EngineError as error:
         raise VerifyError(f"{where}: {error}") from error
     _require(inferred == declared, where, f"output shapes {declared}, expected {inferred}")
+
+
+def _check_control(graph: Graph, node: Node, where: str) -> None:
+    """What goes into a sub-graph and comes out of it is what its inputs and outputs are."""
+    inputs, outputs = ([graph.values[i] for i in ids] for ids in (node.inputs, node.outputs))
+    attrs = node.attrs
+    if isinstance(attrs, If):
+        _is_bool(inputs[0], where)
+        for part in (attrs.then, attrs.orelse):
+            _check_ends(part, inputs[1:], outputs, where)
+    elif isinstance(attrs, While):
+        _require(len(attrs.cond.outputs) == 1, where, "the condition gives one value")
+        test = attrs.cond.values[attrs.cond.outputs[0]]
+        _is_bool(test, where)
+        _check_ends(attrs.cond, inputs, [test], where)
+        _check_ends(attrs.body, inputs, inputs, where)
+        _check_ends(attrs.body, inputs, outputs, where)
+    else:
+        _check_loop(attrs, inputs, outputs, where)
+
+
+def _check_loop(attrs: Loop, inputs: list[Value], outputs: list[Value], where: str) -> None:
+    same, sliced = range(attrs.carried), range(attrs.carried, len(inputs) - attrs.fixed)
+    _require(attrs.trips >= 1 and 0 <= attrs.carried <= min(len(inputs), len(outputs)), where, "counts")
+    _require(len(sliced) == len(inputs) - attrs.fixed - attrs.carried, where, "counts")
+    sequences = [inputs[i] for i in sliced] + outputs[attrs.carried :]
+    lengths = {value.shape[:1] for value in sequences}
+    _require(lengths <= {(attrs.trips,)}, where, f"sequences of {lengths} for {attrs.trips} trips")
+    cut = [replace(value, shape=value.shape[1:]) for value in sequences]
+    carried, fixed = [inputs[i] for i in same], inputs[len(inputs) - attrs.fixed :]
+    _check_ends(attrs.body, [*carried, *cut[: len(sliced)], *fixed], [*carried, *cut[len(sliced) :]], where)
+    for before, after in zip(carried, outputs, strict=False):
+        _alike(where, before, after)
+
+
+def _check_ends(part: Graph, inputs: list[Value], outputs: list[Value], where: str) -> None:
+    _require(not part.states, where, "a sub-graph has no states")
+    for ids, values, what in ((part.inputs, inputs, "inputs"), (part.outputs, outputs, "outputs")):
+        _require(len(ids) == len(values), where, f"{len(ids)} {what} of a sub-graph for {len(values)} values")
+        for i, value in zip(ids, values, strict=True):
+            _alike(where, part.values[i], value)
+
+
+def _alike(where: str, a: Value, b: Value) -> None:
+    same = (a.shape, a.dtype) == (b.shape, b.dtype)
+    _require(same, where, f"{a.name!r} is {a.dtype.value} {a.shape}, {b.name!r} {b.dtype.value} {b.shape}")
+
+
+def _is_bool(test: Value, where: str) -> None:
+    _require(test.dtype is DType.BOOL and test.elements == 1, where, "a condition is a bool of one element")
 
 
 class _Atom:

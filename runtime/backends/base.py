@@ -40,8 +40,12 @@ class Executor(Protocol):
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs, each an array of its own, for arrays of the right shapes and types. Raises RunError.
 
-        One thread at a time: `Program` sees to it.
+        One thread at a time: `Program` sees to it. A model with states finds what the last run left.
         """
+        ...
+
+    def reset(self) -> None:
+        """Variable tensors are as before the first run; resource variables stay, as TFLite has it."""
         ...
 
 

@@ -16,12 +16,27 @@ import numpy as np
 
 import ckernels
 from ckernels import ffi, lib
-from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
-from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Step
+from runtime import memory
+from runtime.atoms import (
+    Clamp,
+    Gather,
+    Gemm,
+    Map,
+    Raster,
+    Reduce,
+    Region,
+    Requantize,
+    Rng,
+    Scatter,
+    Sort,
+    View,
+)
+from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Slot, Step
 from runtime.backends.fuse import Depthwise, IndirectGemm, Table, fuse
+from runtime.control import MAX_TRIPS, If, Loop, While
 from runtime.errors import UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
-from runtime.memory import Block, aligned, plan
+from runtime.memory import aligned
 from runtime.primitives import PRIMITIVES
 from runtime.strides import collapse, is_dense
 
@@ -62,7 +77,10 @@ class CpuBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A step before the memory plan: `fields` fills the struct once every operand has a place."""
+    """A step before the memory plan: `fields` fills the struct once every operand has a place.
+
+    What a step with `blocks` reads and writes is there from before the first of them until after the last.
+    """
 
     source: str
     kernel: Any
@@ -70,6 +88,10 @@ class _Pending:
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     fields: Callable[[Locate, list[Any]], Fields]
+    blocks: tuple[Block, ...] = ()
+
+
+Block = list[_Pending]
 
 
 class Emitter:
@@ -78,8 +100,9 @@ class Emitter:
     def __init__(self, graph: Graph, kernels: dict[tuple[str, str], ckernels.Row]) -> None:
         self.graph, self.kernels = graph, kernels
         self.values = list(graph.values)
-        self.steps: list[_Pending] = []
+        self.steps: Block = []
         self._same: dict[int, int] = {}
+        self.outputs = list(graph.outputs)
 
     # ---------------------------------------------------------------- what emitters say
 
@@ -139,9 +162,94 @@ class Emitter:
         if math.prod(sizes) < out.elements:
             _raster(self, replace(node, inputs=()), Raster((), 0))
 
+    # ---------------------------------------------------------------- sub-graphs and states
+
+    def inline(self, part: Graph, bound: Sequence[int]) -> tuple[Block, list[int]]:
+        """The steps of a sub-graph whose inputs are the values `bound`, and the ids of its outputs."""
+        number = dict(zip(part.inputs, bound, strict=True))
+        for i, value in enumerate(part.values):
+            if i not in number:
+                number[i] = len(self.values)
+                self.values.append(value)
+        outer, self.steps = self.steps, []
+        for node in part.nodes:
+            inputs, outputs = (tuple(number[i] for i in ids) for ids in (node.inputs, node.outputs))
+            self.emit(replace(node, inputs=inputs, outputs=outputs))
+        block, self.steps = self.steps, outer
+        return block, [number[i] for i in part.outputs]
+
+    def like(self, index: int) -> int:
+        """A new value of the shape and type of another."""
+        self.values.append(replace(self.values[index], data=None))
+        return len(self.values) - 1
+
+    def part(self, index: int) -> int:
+        """A new value of the shape of a slice of another along its first axis."""
+        value = self.values[index]
+        self.values.append(replace(value, shape=value.shape[1:], data=None))
+        return len(self.values) - 1
+
+    def control(
+        self,
+        node: Node,
+        operator: str,
+        fields: Callable[[Locate, list[Any]], Fields],
+        reads: Sequence[int],
+        blocks: Sequence[Block],
+    ) -> None:
+        """One step that runs blocks, and writes the node's outputs."""
+        row, struct = self.kernel(node, operator, "X8"), f"ck_{operator.lower()}"
+        self.steps.append(
+            _Pending(node.source, row.kernel, struct, tuple(reads), node.outputs, fields, tuple(blocks))
+        )
+
+    def move(self, node: Node, source: int, target: int) -> None:
+        """A step that copies a whole value."""
+        value = self.values[source]
+        if not value.elements:
+            return
+        row = self.kernel(node, "RASTER", "X8")
+        line = View(0, (1,))
+        region = _region(Region(0, line, line, (value.nbytes,)))
+
+        def fields(at: Locate, keep: list[Any]) -> Fields:
+            inputs, regions = _array("ck_operand", [at(source)], keep), _array("ck_region", [region], keep)
+            return {"out": at(target), "inputs": inputs, "regions": regions, "n_regions": 1}
+
+        self.steps.append(_Pending(node.source, row.kernel, "ck_raster", (source,), (target,), fields))
+
+    def assign(self, node: Node, sources: Sequence[int], slots: Sequence[int]) -> list[int]:
+        """Steps that put the first `sources` into the slots, all at once; where all are after that."""
+        taken, sources = {self.root(i) for i in slots}, list(sources)
+        for k, source in enumerate(sources):
+            own = k < len(slots) and self.root(source) == self.root(slots[k])
+            if self.root(source) in taken and not own:
+                sources[k] = self.like(source)
+                self.move(node, source, sources[k])
+        for source, slot in zip(sources, slots, strict=False):
+            if self.root(source) != self.root(slot):
+                self.move(node, source, slot)
+        return sources
+
+    def block(self, steps: Block, at: Locate, keep: list[Any]) -> Fields:
+        """The initialiser of a `ck_block`."""
+        filled = [
+            {"kernel": step.kernel, "params": ffi.new(f"{step.struct} *", step.fields(at, keep))}
+            for step in steps
+        ]
+        keep.extend(step["params"] for step in filled)
+        return {"steps": _array("ck_step", filled, keep), "n_steps": len(filled)}
+
+    def keep_states(self) -> None:
+        """The last steps leave what the next run finds."""
+        slots, finals = ([getattr(s, end) for s in self.graph.states] for end in ("value", "final"))
+        kept = self.assign(Node("STATE", (), (), source="variables"), [*finals, *self.outputs], slots)
+        self.outputs = kept[len(slots) :]
+
     # ---------------------------------------------------------------- the end
 
     def finish(self) -> FlatProgram:
+        self.keep_states()
         places, memories = self.place(self.lifetimes())
         steps = []
         for step in self.steps:
@@ -149,29 +257,40 @@ class Emitter:
             params = ffi.new(f"{step.struct} *", step.fields(lambda i: self._operand(places, i), keep))
             steps.append(Step(step.kernel, params, tuple(keep), step.source))
         ends = [
-            [(places[self.root(i)], self.graph.values[i]) for i in side]
-            for side in (self.graph.inputs, self.graph.outputs)
+            [(places[self.root(i)], self.values[i]) for i in side]
+            for side in (self.graph.inputs, self.outputs)
         ]
-        return FlatProgram(steps, memories, *ends)
+        states = [Slot(places[s.value], s.initial, s.resource) for s in self.graph.states]
+        return FlatProgram(steps, memories, ends[0], ends[1], states)
 
     def lifetimes(self) -> dict[int, tuple[int, int]]:
-        """Of every value that a step or an end of the graph touches: the first and the last step that need
-        it.
+        """Of every value that a step or an end of the graph touches: the first and the last moment that need
+        it. Moments are counted through the steps, and through those inside them.
         """
-        spans = {self.root(i): (0, 0) for i in self.graph.inputs}
-        for at, step in enumerate(self.steps):
-            for i in (*step.writes, *step.reads):
-                spans[self.root(i)] = (spans.get(self.root(i), (at, at))[0], at)
-        for i in self.graph.outputs:
-            spans[self.root(i)] = (spans.get(self.root(i), (0, 0))[0], len(self.steps))
+        spans = {self.root(i): (0, 0) for i in self.graph.starts}
+        end = self._touch(self.steps, spans, 0)
+        for i in (*self.outputs, *(state.value for state in self.graph.states)):
+            spans[self.root(i)] = (spans.get(self.root(i), (0, 0))[0], end)
         return spans
+
+    def _touch(self, steps: Block, spans: dict[int, tuple[int, int]], at: int) -> int:
+        """Widens the spans of what the steps need from the moment `at` on; the moment after them."""
+        for step in steps:
+            first = at
+            for block in step.blocks:
+                at = self._touch(block, spans, at + 1)
+            for i in (*step.writes, *step.reads):
+                begun, ended = spans.get(self.root(i), (first, at))
+                spans[self.root(i)] = min(begun, first), max(ended, at)
+            at += 1
+        return at
 
     def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, Place], list[Memory]]:
         """A place for every value: constants side by side, all others in an arena that they share over
         time.
         """
         alive = [i for i in spans if self.values[i].data is None]
-        layout = plan([Block(self.values[i].nbytes, *spans[i]) for i in alive])
+        layout = memory.plan([memory.Block(self.values[i].nbytes, *spans[i]) for i in alive])
         places = {i: Place(ARENA, offset) for i, offset in zip(alive, layout.offsets, strict=True)}
         size = 0
         for i in spans.keys() - places.keys():
@@ -191,6 +310,70 @@ class Emitter:
             return {"base": -1}
         place = places[self.root(index)]
         return {"base": place.base, "offset": place.offset}
+
+
+# -------------------------------------------------------------------- control flow
+
+
+def _if(low: Emitter, node: Node, atom: If) -> None:
+    test, *operands = node.inputs
+    blocks = []
+    for part in (atom.then, atom.orelse):
+        block, results = low.inline(part, operands)
+        outer, low.steps = low.steps, block
+        low.assign(node, results, node.outputs)
+        low.steps = outer
+        blocks.append(block)
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        then, orelse = (low.block(block, at, keep) for block in blocks)
+        return {"test": at(test), "then": then, "orelse": orelse}
+
+    low.control(node, "IF", fields, node.inputs, blocks)
+
+
+def _while(low: Emitter, node: Node, atom: While) -> None:
+    """The outputs are the places of what is carried."""
+    slots = node.outputs
+    low.assign(node, node.inputs, slots)
+    cond, (test,) = low.inline(atom.cond, slots)
+    body, results = low.inline(atom.body, slots)
+    outer, low.steps = low.steps, body
+    low.assign(node, results, slots)
+    low.steps = outer
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        blocks = {"cond": low.block(cond, at, keep), "body": low.block(body, at, keep)}
+        return {"test": at(test), **blocks, "most_trips": MAX_TRIPS}
+
+    low.control(node, "WHILE", fields, [test], [cond, body])
+
+
+def _loop(low: Emitter, node: Node, atom: Loop) -> None:
+    """The outputs are the places of what is carried, and of what is stacked."""
+    slots, fixed = node.outputs[: atom.carried], len(node.inputs) - atom.fixed
+    low.assign(node, node.inputs[: atom.carried], slots)
+    wholes, same = node.inputs[atom.carried : fixed], node.inputs[fixed:]
+    parts = [low.part(i) for i in wholes]
+    body, results = low.inline(atom.body, [*slots, *parts, *same])
+    outer, low.steps = low.steps, body
+    results = low.assign(node, results, slots)[atom.carried :]
+    low.steps = outer
+    stacked = node.outputs[atom.carried :]
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        cut, kept = (
+            [
+                {"whole": at(a), "part": at(b), "bytes": low.values[b].nbytes}
+                for a, b in zip(*pair, strict=True)
+            ]
+            for pair in ((wholes, parts), (stacked, results))
+        )
+        slices = {"slices": _array("ck_slice", cut, keep), "stacked": _array("ck_slice", kept, keep)}
+        sizes = {"trips": atom.trips, "reverse": atom.reverse, "n_slices": len(cut), "n_stacked": len(kept)}
+        return {"body": low.block(body, at, keep), **sizes, **slices}
+
+    low.control(node, "LOOP", fields, [*wholes, *same, *parts, *results], [body])
 
 
 # -------------------------------------------------------------------- C initialisers
@@ -528,6 +711,9 @@ _EMITTERS: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
     Scatter: _scatter,
     Sort: _sort,
     Rng: _rng,
+    If: _if,
+    While: _while,
+    Loop: _loop,
     IndirectGemm: _indirect,
     Depthwise: _depthwise,
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 from ckernels import ffi, lib
 from runtime.backends.base import TensorInfo
+from runtime.control import MAX_TRIPS
 from runtime.errors import RunError
 from runtime.graph import Array, Value
 
@@ -37,6 +38,15 @@ class Step:
     params: Any
     keep: tuple[Any, ...]
     source: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """Where a state is, and what the first run finds there."""
+
+    place: Place
+    initial: Array
+    resource: bool
 
 
 class Memory:
@@ -66,6 +76,7 @@ class FlatProgram:
         memories: Sequence[Memory],
         inputs: Sequence[tuple[Place, Value]],
         outputs: Sequence[tuple[Place, Value]],
+        states: Sequence[Slot],
     ) -> None:
         self.inputs = tuple(TensorInfo.of(value) for _, value in inputs)
         self.outputs = tuple(TensorInfo.of(value) for _, value in outputs)
@@ -76,6 +87,9 @@ class FlatProgram:
         self._failed = ffi.new("int32_t *")
         self._in = [memories[place.base].view(place.offset, value) for place, value in inputs]
         self._out = [memories[place.base].view(place.offset, value) for place, value in outputs]
+        self._states = [(memories[s.place.base].bytes[s.place.offset :], s) for s in states]
+        for memory, state in self._states:
+            _fill(memory, state.initial)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Copies inputs in, crosses into C once, without the GIL, and copies outputs out."""
@@ -83,5 +97,20 @@ class FlatProgram:
             target[...] = array
         status = lib.ck_run(self._steps, len(self._sources), self._bases, self._failed)
         if status != lib.CK_OK:
-            raise RunError(f"{self._sources[self._failed[0]]}: an index is outside the rows of its tensor")
+            raise RunError(f"{self._sources[self._failed[0]]}: {FAILURES[status]}")
         return [view.copy() for view in self._out]
+
+    def reset(self) -> None:
+        for memory, state in self._states:
+            if not state.resource:
+                _fill(memory, state.initial)
+
+
+FAILURES = {
+    lib.CK_BAD_INDEX: "an index is outside the rows of its tensor",
+    lib.CK_NO_END: f"no end after {MAX_TRIPS} trips",
+}
+
+
+def _fill(memory: Array, data: Array) -> None:
+    memory[: data.nbytes] = np.frombuffer(data.tobytes(), np.uint8)

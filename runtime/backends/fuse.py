@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from runtime.atoms import Clamp, Gemm, Map, Raster, Requantize, View
+from runtime.control import map_subgraphs
 from runtime.graph import Array, Graph, Node
 from runtime.strides import collapse, is_dense
 
@@ -74,12 +75,13 @@ def columns_first(taps: int) -> list[int]:
 
 def fuse(graph: Graph) -> Graph:
     """The same function with its convolutions fused where possible, and without what that leaves unread."""
+    graph = map_subgraphs(graph, fuse)
     finder, nodes, done = _Finder(graph), list[Node](), set[int]()
     for node in graph.nodes:
         if done.isdisjoint(node.outputs):
             nodes.append(finder.fused(node))
             done |= set(nodes[-1].outputs)
-    return graph.with_nodes(tuple(live(nodes, graph.outputs)))
+    return graph.with_nodes(tuple(live(nodes, graph.ends)))
 
 
 def live(nodes: list[Node], outputs: Iterable[int]) -> list[Node]:
@@ -128,7 +130,7 @@ class _Finder:
             return None
         found = self.table(node.inputs[0], gemm.m, gemm.k * channels, channels)
         readers = self.readers.get(node.outputs[0], [])
-        if found is None or weights is None or len(readers) != 1 or node.outputs[0] in self.graph.outputs:
+        if found is None or weights is None or len(readers) != 1 or node.outputs[0] in self.graph.ends:
             return None
         last = self.epilogue(readers[0], gemm.m, channels)
         if last is None:

@@ -34,6 +34,14 @@ class ReferenceExecutor:
         self.inputs = tuple(TensorInfo.of(graph.values[i]) for i in graph.inputs)
         self.outputs = tuple(TensorInfo.of(graph.values[i]) for i in graph.outputs)
         self._graph = graph
+        self._states = [state.initial for state in graph.states]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        return [output.copy() for output in reference.run(self._graph, inputs)]
+        outputs, states = reference.step(self._graph, inputs, self._states)
+        self._states = [state.copy() for state in states]
+        return [output.copy() for output in outputs]
+
+    def reset(self) -> None:
+        for i, state in enumerate(self._graph.states):
+            if not state.resource:
+                self._states[i] = state.initial

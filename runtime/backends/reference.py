@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
+from runtime.control import CONTROL, MAX_TRIPS, If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import Array, DType, Graph, Node, Shape, Value
 from runtime.primitives import COMPUTE_TYPES, evaluate
@@ -21,16 +22,23 @@ from runtime.quantized import multiply_by_quantized_multiplier, wrap_i32
 def run(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     """Outputs of the graph, in the order of `graph.outputs`, for one array per graph input in their order.
 
-    Raises RunError for an input of the wrong count, shape or type, or an index outside its rows.
+    Raises RunError for an input of the wrong count, shape or type, an index outside its rows, or a loop
+    without an end.
     """
+    return step(graph, inputs, [state.initial for state in graph.states])[0]
+
+
+def step(graph: Graph, inputs: Sequence[Array], states: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """(outputs, what the next run finds) of a run that finds `states`. Raises as `run`."""
     if len(inputs) != len(graph.inputs):
         raise RunError(f"the graph has {len(graph.inputs)} inputs, got {len(inputs)} arrays")
     arrays = dict(graph.constants())
-    for index, array in zip(graph.inputs, inputs, strict=True):
+    for index, array in zip(graph.starts, (*inputs, *states), strict=True):
         arrays[index] = _checked_input(graph.values[index], array)
     for node in graph.nodes:
         arrays.update(zip(node.outputs, _run_node(graph, node, arrays), strict=True))
-    return [arrays[index].reshape(graph.values[index].shape) for index in graph.outputs]
+    outputs = [arrays[index].reshape(graph.values[index].shape) for index in graph.outputs]
+    return outputs, [arrays[state.final].reshape(state.initial.shape) for state in graph.states]
 
 
 def run_atom(attrs: Any, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
@@ -49,6 +57,8 @@ def _checked_input(value: Value, array: Array) -> Array:
 def _run_node(graph: Graph, node: Node, arrays: Mapping[int, Array]) -> list[Array]:
     try:
         inputs = [arrays[index] for index in node.inputs]
+        if isinstance(node.attrs, CONTROL):
+            return _CONTROL[type(node.attrs)](node.attrs, inputs)
         return run_atom(node.attrs, inputs, [graph.values[index] for index in node.outputs])
     except RunError as error:
         raise RunError(f"{node.source or node.op}: {error}") from None
@@ -234,4 +244,38 @@ _ATOMS: dict[type[Any], Callable[[Any, Sequence[Array], Sequence[Value]], list[A
     Scatter: _scatter,
     Sort: _sort,
     Rng: _rng,
+}
+
+
+# ---------------------------------------------------------------- control flow
+
+
+def _if(attrs: If, inputs: Sequence[Array]) -> list[Array]:
+    return run(attrs.then if inputs[0].reshape(()) else attrs.orelse, inputs[1:])
+
+
+def _while(attrs: While, inputs: Sequence[Array]) -> list[Array]:
+    carried, trips = list(inputs), 0
+    while run(attrs.cond, carried)[0].reshape(()):
+        if (trips := trips + 1) > MAX_TRIPS:
+            raise RunError(f"no end after {MAX_TRIPS} trips")
+        carried = run(attrs.body, carried)
+    return carried
+
+
+def _loop(attrs: Loop, inputs: Sequence[Array]) -> list[Array]:
+    fixed = len(inputs) - attrs.fixed
+    carried, sequences, same = inputs[: attrs.carried], inputs[attrs.carried : fixed], inputs[fixed:]
+    slices: dict[int, list[Array]] = {}
+    for trip in range(attrs.trips)[:: -1 if attrs.reverse else 1]:
+        outputs = run(attrs.body, [*carried, *(sequence[trip] for sequence in sequences), *same])
+        carried, slices[trip] = outputs[: attrs.carried], outputs[attrs.carried :]
+    stacked = [np.stack(rows) for rows in zip(*(slices[trip] for trip in range(attrs.trips)), strict=True)]
+    return [*carried, *stacked]
+
+
+_CONTROL: dict[type[Any], Callable[[Any, Sequence[Array]], list[Array]]] = {
+    If: _if,
+    While: _while,
+    Loop: _loop,
 }

@@ -118,6 +118,9 @@ class TfliteExecutor:
             raise RunError(f"tflite: {error}") from error
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
+    def reset(self) -> None:
+        self._interpreter.reset_all_variables()
+
 
 def _info(detail: dict[str, Any]) -> TensorInfo:
     scale, zero_point = detail["quantization"]

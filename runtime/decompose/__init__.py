@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from runtime.control import CONTROL, map_subgraphs
 from runtime.decompose import (
     blocks,
     conv,
@@ -51,8 +52,8 @@ def decompose(graph: Graph, kernels: Kernels) -> Graph:
     for its element types; ModelError where an operator's operands contradict each other.
     """
     values, nodes = list(graph.values), list[Node]()
-    for node in graph.nodes:
-        nodes += lowered(values, node, kernels)
+    for node in map_subgraphs(graph, lambda part: decompose(part, kernels)).nodes:
+        nodes += [node] if isinstance(node.attrs, CONTROL) else lowered(values, node, kernels)
     return replace(graph, values=tuple(values), nodes=tuple(nodes))
 
 

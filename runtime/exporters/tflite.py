@@ -5,6 +5,8 @@ version that each feature asks for. Quantising a float model is left to `quantiz
 TensorFlow Lite, schema version 3; operator versions: tensorflow/lite/tools/versioning/op_version.cc.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +30,7 @@ DTYPES: dict[str, int] = {
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
     "bool": schema.TensorType.BOOL,
+    "resource": schema.TensorType.RESOURCE,
 }
 BUFFER_ALIGNMENT = 16  # the loader maps the file, so constants must be aligned in it
 FILE_IDENTIFIER = b"TFL3"
@@ -37,7 +40,9 @@ ABSENT = -1  # the position of an optional input that is left out
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorSpec:
-    """A tensor; a constant when it has `data`, quantised when it has `scale`. A size of -1 is dynamic."""
+    """A tensor; a constant when it has `data`, quantised when it has `scale`. A size of -1 is dynamic; what a
+    `variable` holds stays from run to run.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -46,9 +51,10 @@ class TensorSpec:
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
     quantized_dimension: int = 0
+    variable: bool = False
 
     @classmethod
-    def constant(cls, name: str, data: Array) -> "TensorSpec":
+    def constant(cls, name: str, data: Array) -> TensorSpec:
         """A constant with the shape and dtype of its data."""
         return cls(name, data.shape, str(data.dtype), data)
 
@@ -65,7 +71,10 @@ class OpSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One graph, operators in order of execution; `signature` is its key (its names are the tensors')."""
+    """One graph, operators in order of execution; `signature` is its key (its names are the tensors').
+
+    `subgraphs` are what its control flow calls, numbered from 1; they have none of their own.
+    """
 
     tensors: tuple[TensorSpec, ...]
     operators: tuple[OpSpec, ...]
@@ -73,6 +82,7 @@ class ModelSpec:
     outputs: tuple[str, ...]
     description: str = ""
     signature: str | None = None
+    subgraphs: tuple[ModelSpec, ...] = ()
 
 
 # ---------------------------------------------------------------- the table of operators
@@ -227,23 +237,16 @@ def write(model: ModelSpec) -> bytes:
     return _Writer(model).model()
 
 
-class _Writer:
-    """One flatbuffer in the making. It grows from its end: every part is written before what refers to it."""
+class _Scope:
+    """One graph of the file: the position of each tensor by name, its operators completed."""
 
-    def __init__(self, model: ModelSpec) -> None:
-        self.spec = model
-        self.index = _tensor_index(model)
-        for end, names in (("input", model.inputs), ("output", model.outputs)):
+    def __init__(self, spec: ModelSpec, number: int) -> None:
+        self.spec, self.number, self.index = spec, number, _tensor_index(spec)
+        for end, names in (("input", spec.inputs), ("output", spec.outputs)):
             for name in names:
                 _lookup(name, self.index, f"model {end}")
-        self.operators = [
-            self.resolved(op, f"operator {i} {op.kind}") for i, op in enumerate(model.operators)
-        ]
-        self.codes = sorted({(op.kind, version) for op, _, version in self.operators})
-        self.constants = [tensor for tensor in model.tensors if tensor.data is not None]
-        # buffer 0 is the empty one, of everything that is no constant
-        self.buffers = {tensor.name: i for i, tensor in enumerate(self.constants, start=1)}
-        self.builder = flatbuffers.Builder(4096)
+        self.operators = [self.resolved(op, f"operator {i} {op.kind}") for i, op in enumerate(spec.operators)]
+        self.constants = [tensor for tensor in spec.tensors if tensor.data is not None]
 
     def resolved(self, op: OpSpec, where: str) -> tuple[OpSpec, Mapping[str, Option], int]:
         """The operator, its options completed by the defaults, its version."""
@@ -264,29 +267,51 @@ class _Writer:
         x, y, *_ = (*tensors[: len(op.inputs)], NOTHING, NOTHING)
         return op, options, version_of(op.kind, Use(x, y, options, len(op.inputs)))
 
+    def positions(self, names: Sequence[str]) -> list[int]:
+        return [self.index[name] if name else ABSENT for name in names]
+
+
+class _Writer:
+    """One flatbuffer in the making. It grows from its end: every part is written before what refers to it."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self.scopes = [_Scope(spec, number) for number, spec in enumerate((model, *model.subgraphs))]
+        self.codes = sorted(
+            {(op.kind, version) for scope in self.scopes for op, _, version in scope.operators}
+        )
+        self.constants = [(scope.number, tensor) for scope in self.scopes for tensor in scope.constants]
+        # buffer 0 is the empty one, of everything that is no constant
+        self.buffers = {
+            (number, tensor.name): i for i, (number, tensor) in enumerate(self.constants, start=1)
+        }
+        self.builder = flatbuffers.Builder(4096)
+
     def model(self) -> bytes:
+        main = self.scopes[0]
         root = self.table(
             "Model",
             Version=SCHEMA_VERSION,
             OperatorCodes=self.offsets([self.operator_code(kind, version) for kind, version in self.codes]),
-            Subgraphs=self.offsets([self.subgraph()]),
-            Description=self.builder.CreateString(self.spec.description),
-            Buffers=self.offsets([self.table("Buffer"), *(self.buffer(tensor) for tensor in self.constants)]),
+            Subgraphs=self.offsets([self.subgraph(scope) for scope in self.scopes]),
+            Description=self.builder.CreateString(main.spec.description),
+            Buffers=self.offsets(
+                [self.table("Buffer"), *(self.buffer(tensor) for _, tensor in self.constants)]
+            ),
             SignatureDefs=self.offsets(
-                [] if self.spec.signature is None else [self.signature(self.spec.signature)]
+                [] if main.spec.signature is None else [self.signature(main, main.spec.signature)]
             ),
         )
         self.builder.Finish(root, FILE_IDENTIFIER)
         return bytes(self.builder.Output())
 
-    def subgraph(self) -> int:
+    def subgraph(self, scope: _Scope) -> int:
         return self.table(
             "SubGraph",
-            Tensors=self.offsets([self.tensor(tensor) for tensor in self.spec.tensors]),
-            Inputs=self.positions(self.spec.inputs),
-            Outputs=self.positions(self.spec.outputs),
-            Operators=self.offsets([self.operator(*resolved) for resolved in self.operators]),
-            Name=self.builder.CreateString("main"),
+            Tensors=self.offsets([self.tensor(scope, tensor) for tensor in scope.spec.tensors]),
+            Inputs=self.ids(scope, scope.spec.inputs),
+            Outputs=self.ids(scope, scope.spec.outputs),
+            Operators=self.offsets([self.operator(scope, *resolved) for resolved in scope.operators]),
+            Name=self.builder.CreateString(f"graph{scope.number}" if scope.number else "main"),
         )
 
     def operator_code(self, kind: str, version: int) -> int:
@@ -294,12 +319,12 @@ class _Writer:
         deprecated = min(code, 127)  # the one-byte field of readers older than schema 3a
         return self.table("OperatorCode", DeprecatedBuiltinCode=deprecated, Version=version, BuiltinCode=code)
 
-    def operator(self, op: OpSpec, options: Mapping[str, Option], version: int) -> int:
+    def operator(self, scope: _Scope, op: OpSpec, options: Mapping[str, Option], version: int) -> int:
         row = OPERATORS[op.kind]
         fields = {
             "OpcodeIndex": self.codes.index((op.kind, version)),
-            "Inputs": self.positions(op.inputs),
-            "Outputs": self.positions(op.outputs),
+            "Inputs": self.ids(scope, op.inputs),
+            "Outputs": self.ids(scope, op.outputs),
         }
         if row.table:
             values = {_camel(name): self.option(name, value) for name, value in options.items()}
@@ -308,19 +333,20 @@ class _Writer:
         return self.table("Operator", **fields)
 
     def option(self, name: str, value: Option) -> float:
-        """A scalar as it stands, an enum as its number, a list of dimensions as the offset of its vector."""
+        """A scalar as it stands, an enum as its number, texts and lists of dimensions as their offsets."""
         if isinstance(value, str):
-            return int(ENUMS[name][value])
+            return int(ENUMS[name][value] if name in ENUMS else self.builder.CreateString(value))
         return self.numbers(value, "int32") if isinstance(value, tuple) else value
 
-    def tensor(self, tensor: TensorSpec) -> int:
+    def tensor(self, scope: _Scope, tensor: TensorSpec) -> int:
         dynamic = any(size < 0 for size in tensor.shape)
         fields = {
             "Shape": self.numbers(
                 [abs(size) for size in tensor.shape], "int32"
             ),  # a dynamic size is 1 until resized
             "Type": DTYPES[tensor.dtype],
-            "Buffer": self.buffers.get(tensor.name, 0),
+            "Buffer": self.buffers.get((scope.number, tensor.name), 0),
+            "IsVariable": tensor.variable,
             "Name": self.builder.CreateString(tensor.name),
             "HasRank": True,
         }
@@ -342,16 +368,16 @@ class _Writer:
         self.builder.Bytes[self.builder.head : self.builder.head + len(data)] = data
         return self.table("Buffer", Data=self.builder.EndVector())
 
-    def signature(self, key: str) -> int:
+    def signature(self, scope: _Scope, key: str) -> int:
         return self.table(
             "SignatureDef",
-            Inputs=self.offsets([self.tensor_map(name) for name in self.spec.inputs]),
-            Outputs=self.offsets([self.tensor_map(name) for name in self.spec.outputs]),
+            Inputs=self.offsets([self.tensor_map(scope, name) for name in scope.spec.inputs]),
+            Outputs=self.offsets([self.tensor_map(scope, name) for name in scope.spec.outputs]),
             SignatureKey=self.builder.CreateString(key),
         )
 
-    def tensor_map(self, name: str) -> int:
-        return self.table("TensorMap", Name=self.builder.CreateString(name), TensorIndex=self.index[name])
+    def tensor_map(self, scope: _Scope, name: str) -> int:
+        return self.table("TensorMap", Name=self.builder.CreateString(name), TensorIndex=scope.index[name])
 
     # the four shapes that a flatbuffer is made of: table, vector of numbers, vector of offsets, string
 
@@ -362,8 +388,8 @@ class _Writer:
             getattr(schema, f"{name}Add{key}")(self.builder, value)
         return int(getattr(schema, f"{name}End")(self.builder))
 
-    def positions(self, names: Sequence[str]) -> int:
-        return self.numbers([self.index[name] if name else ABSENT for name in names], "int32")
+    def ids(self, scope: _Scope, names: Sequence[str]) -> int:
+        return self.numbers(scope.positions(names), "int32")
 
     def numbers(self, values: Sequence[float], dtype: str) -> int:
         return int(self.builder.CreateNumpyVector(np.array(values, dtype)))

@@ -19,11 +19,14 @@ import numpy as np
 import tflite as schema
 
 from runtime.atoms import MAX_RANK
+from runtime.control import subgraphs
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
-from runtime.operators import ENUMS, OPERATORS, VECTORS, Operator
+from runtime.importers.link import Part, link
+from runtime.operators import ENUMS, OPERATORS, TEXTS, VECTORS, Operator
 
 IDENTIFIER = b"TFL3"
+MAX_SUBGRAPHS = 4096
 MAX_TENSORS = 65_536
 MAX_NODES = 65_536
 MAX_LIST = 1_000_000
@@ -64,8 +67,7 @@ def load(model: bytes, name: str) -> Graph:
     """The graph of a model file; `name` stands in messages.
 
     Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what
-    the engine does not have (more than one subgraph, custom operators, sparse or variable tensors, other
-    element types).
+    the engine does not have (custom operators, sparse tensors, other element types).
     """
     reader = _Reader(model, name)
     try:
@@ -145,17 +147,24 @@ class _Reader:
         model = schema.Model.GetRootAs(self.bytes, 0)
         if model.Version() != 3:
             raise self.bad(f"schema version {model.Version()}, expected 3")
-        if (subgraphs := model.SubgraphsLength()) != 1:
-            raise (self.lacking if subgraphs > 1 else self.bad)(f"{subgraphs} subgraphs, expected 1")
-        subgraph = self.present(model.Subgraphs(0), "subgraph 0")
-        values = self.values(model, subgraph)
-        self.place = "the graph"
+        if not (count := self.count(model.SubgraphsLength(), MAX_SUBGRAPHS, "sub-graphs")):
+            raise self.bad("no sub-graph, expected at least 1")
+        graph = link(self.name, [self.part(model, i) for i in range(count)])
+        self.check_order(graph)
+        return replace(graph, signatures=self.signatures(model, graph))
+
+    def part(self, model: Any, index: int) -> Part:
+        """One sub-graph as it stands in the file. Its operators are named by their position, in all but the
+        first after that of the sub-graph.
+        """
+        self.place = f"sub-graph {index}"
+        subgraph = self.present(model.Subgraphs(index), "the table")
+        values, variables = self.values(model, subgraph)
+        self.place = f"sub-graph {index}"
         inputs = self.ids(self.integers(subgraph, "Inputs", "graph inputs"), len(values))
         outputs = self.ids(self.integers(subgraph, "Outputs", "graph outputs"), len(values))
-        nodes = self.nodes(model, subgraph, len(values))
-        values, nodes = _widened_constants(values, nodes)
-        self.check_order(values, nodes, inputs, outputs)
-        return Graph(values, nodes, inputs, outputs, self.signatures(model, inputs, outputs))
+        nodes = self.nodes(model, subgraph, len(values), f"{index}." if index else "")
+        return Part(Graph(*_widened_constants(values, nodes), inputs, outputs), variables)
 
     def ids(self, ids: tuple[int, ...], tensors: int, optional: bool = False) -> tuple[int, ...]:
         for index in ids:
@@ -163,18 +172,16 @@ class _Reader:
                 raise self.bad(f"tensor index {index} is outside 0..{tensors - 1}")
         return ids
 
-    def check_order(
-        self,
-        values: tuple[Value, ...],
-        nodes: tuple[Node, ...],
-        inputs: tuple[int, ...],
-        outputs: tuple[int, ...],
-    ) -> None:
+    def check_order(self, graph: Graph) -> None:
         """Each tensor has one source (constant, graph input or one node) and is there before it is used."""
+        values = graph.values
         ready = {i for i, value in enumerate(values) if value.data is not None}
-        for index in inputs:
+        self.place = "the graph"
+        for index in graph.starts:
             self.claim(values, ready, index, "graph input")
-        for node in nodes:
+        for node in graph.nodes:
+            for part in subgraphs(node.attrs).values():
+                self.check_order(part)
             self.place = node.source
             for index in node.inputs:
                 if index != ABSENT and index not in ready:
@@ -182,7 +189,7 @@ class _Reader:
             for index in node.outputs:
                 self.claim(values, ready, index, "output")
         self.place = "the graph"
-        for index in outputs:
+        for index in graph.ends:
             if index not in ready:
                 raise self.bad(f"graph output {values[index].name!r} is produced by no node")
 
@@ -193,25 +200,30 @@ class _Reader:
 
     # ---------------------------------------------------------------- tensors
 
-    def values(self, model: Any, subgraph: Any) -> tuple[Value, ...]:
-        self.place = "the tensors"
+    def values(self, model: Any, subgraph: Any) -> tuple[tuple[Value, ...], frozenset[int]]:
+        """The tensors, and which of them are variables."""
         buffers = model.BuffersLength()
-        values = []
+        values, variables = [], set[int]()
         for i in range(self.count(subgraph.TensorsLength(), MAX_TENSORS, "tensors")):
             self.place = f"tensor {i}"
-            values.append(self.value(model, self.present(subgraph.Tensors(i), "the table"), buffers))
-        return tuple(values)
+            tensor = self.present(subgraph.Tensors(i), "the table")
+            values.append(self.value(model, tensor, buffers))
+            if tensor.IsVariable():
+                if values[i].data is not None:
+                    raise self.bad("a variable tensor with data")
+                variables.add(i)
+        return tuple(values), frozenset(variables)
 
     def value(self, model: Any, tensor: Any, buffers: int) -> Value:
         name = self.text(tensor.Name())
         self.place += f" {name!r}" if name else ""
+        if tensor.Type() == schema.TensorType.RESOURCE:
+            return Value(name, (), DType.I32)  # a handle, which the linker resolves
         if tensor.Type() not in DTYPES:
             raise self.lacking(f"element type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())}")
         dtype = DTYPES[tensor.Type()]
         if tensor.Sparsity() is not None:
             raise self.lacking("sparse storage")
-        if tensor.IsVariable():
-            raise self.lacking("a variable tensor")
         shape = self.shape(tensor, dtype)
         if not 0 <= tensor.Buffer() < max(buffers, 1):
             raise self.bad(f"buffer {tensor.Buffer()} is outside 0..{buffers - 1}")
@@ -270,16 +282,15 @@ class _Reader:
 
     # ---------------------------------------------------------------- operators
 
-    def nodes(self, model: Any, subgraph: Any, tensors: int) -> tuple[Node, ...]:
-        self.place = "the operators"
+    def nodes(self, model: Any, subgraph: Any, tensors: int, prefix: str) -> tuple[Node, ...]:
         nodes = []
         for i in range(self.count(subgraph.OperatorsLength(), MAX_NODES, "operators")):
             self.place = f"operator {i}"
             operator = self.present(subgraph.Operators(i), "the table")
-            nodes.append(self.node(model, operator, i, tensors))
+            nodes.append(self.node(model, operator, f"{prefix}{i}", tensors))
         return tuple(nodes)
 
-    def node(self, model: Any, operator: Any, position: int, tensors: int) -> Node:
+    def node(self, model: Any, operator: Any, position: str, tensors: int) -> Node:
         if operator.OpcodeIndex() >= model.OperatorCodesLength():
             raise self.bad(f"operator code {operator.OpcodeIndex()} of {model.OperatorCodesLength()}")
         code = self.present(model.OperatorCodes(operator.OpcodeIndex()), "its operator code")
@@ -318,6 +329,8 @@ class _Reader:
         if field in VECTORS:
             return self.integers(options, accessor, field)
         read: Callable[[], Any] = getattr(options, accessor)
+        if field in TEXTS:
+            return self.text(read())
         number = read()
         if isinstance(number, float) and not math.isfinite(number):
             raise self.bad(f"{field} = {number}, expected a finite number")
@@ -329,17 +342,17 @@ class _Reader:
 
     # ---------------------------------------------------------------- signatures
 
-    def signatures(
-        self, model: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]
-    ) -> Mapping[str, Signature]:
+    def signatures(self, model: Any, graph: Graph) -> Mapping[str, Signature]:
         found = {}
         for i in range(self.count(model.SignatureDefsLength(), MAX_NODES, "signatures")):
             self.place = f"signature {i}"
             entry = self.present(model.SignatureDefs(i), "the table")
             key = self.text(entry.SignatureKey())
+            if entry.SubgraphIndex():
+                raise self.lacking(f"{key!r} calls sub-graph {entry.SubgraphIndex()}, expected 0")
             found[key] = Signature(
-                self.arguments(entry.InputsLength(), entry.Inputs, inputs),
-                self.arguments(entry.OutputsLength(), entry.Outputs, outputs),
+                self.arguments(entry.InputsLength(), entry.Inputs, graph.inputs),
+                self.arguments(entry.OutputsLength(), entry.Outputs, graph.outputs),
             )
         return MappingProxyType(found)
 
@@ -366,16 +379,15 @@ def _widened_constants(
     """Float16 weights: DEQUANTIZE of a float16 constant becomes a float32 constant."""
     widened, kept = list(values), []
     for node in nodes:
-        source = values[node.inputs[0]] if node.op == "DEQUANTIZE" else None
-        target = values[node.outputs[0]]
-        if (
-            source is None
-            or source.dtype is not DType.F16
-            or source.data is None
-            or target.dtype is not DType.F32
-        ):
+        if node.op != "DEQUANTIZE" or (data := _half(node, values)) is None:
             kept.append(node)
         else:
-            data = source.data.astype(np.float32)
-            widened[node.outputs[0]] = replace(target, shape=source.shape, data=data)
+            target = values[node.outputs[0]]
+            widened[node.outputs[0]] = replace(target, shape=data.shape, data=data.astype(np.float32))
     return tuple(widened), tuple(kept)
+
+
+def _half(node: Node, values: tuple[Value, ...]) -> Array | None:
+    """The float16 constant that a DEQUANTIZE makes float32."""
+    source, target = values[node.inputs[0]], values[node.outputs[0]]
+    return source.data if (source.dtype, target.dtype) == (DType.F16, DType.F32) else None

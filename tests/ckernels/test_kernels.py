@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from runtime.atoms import (
 )
 from runtime.backends import cpu, flat, reference
 from runtime.backends.fuse import fuse
+from runtime.control import If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import Array, DType, Graph, Node, Value
 from runtime.strides import dense
@@ -297,6 +298,56 @@ def rng_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:  #
         yield Rng(kind, 2**40 + 7, counter), [], [((1001,), DType.F32)], set()
 
 
+def part(
+    nodes: Sequence[tuple[Any, tuple[int, ...], int]], values: Sequence[Value], inputs: int, *outputs: int
+) -> Graph:
+    """A sub-graph of atoms (atom, inputs, output), whose first values are its inputs."""
+    made = tuple(Node(atom.NAME, reads, (write,), atom) for atom, reads, write in nodes)
+    return Graph(tuple(values), made, tuple(range(inputs)), outputs)
+
+
+def element_wise(name: str, loads: int, shape: tuple[int, ...]) -> Map:
+    steps = (*(Instruction("load", (i,)) for i in range(loads)), Instruction(name))
+    return Map(shape, (dense(shape),) * loads, dense(shape), steps)
+
+
+def line(name: str, shape: tuple[int, ...] = (5,), dtype: DType = DType.F32) -> Value:
+    return Value(name, shape, dtype)
+
+
+def if_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:  # noqa: ARG001
+    """a + b, or b as it is."""
+    then = part([(element_wise("add", 2, (5,)), (0, 1), 2)], [line("a"), line("b"), line("c")], 2, 2)
+    orelse = part([], [line("a"), line("b")], 2, 1)
+    for test in (True, False):
+        arrays = [np.array(test), some(rng, (5,), DType.F32), some(rng, (5,), DType.F32)]
+        yield If(then, orelse), arrays, [((5,), DType.F32)], set()
+
+
+def while_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:  # noqa: ARG001
+    """While n: n, a, b = n - 1, b, a + b; the test is a store to bool."""
+    n, a, b = line("n", ()), line("a"), line("b")
+    copy = Map((), (dense(()),), dense(()), (Instruction("load", (0,)),))
+    cond = part([(copy, (0,), 3)], [n, a, b, line("t", (), DType.BOOL)], 3, 3)
+    one = Value("one", (), DType.F32, data=np.array(1, np.float32))
+    steps = [(element_wise("sub", 2, ()), (0, 3), 4), (element_wise("add", 2, (5,)), (1, 2), 5)]
+    body = part(steps, [n, a, b, one, line("m", ()), line("c")], 3, 4, 2, 5)
+    for trips in (0, 1, 4):
+        arrays = [np.array(trips, np.float32), some(rng, (5,), DType.F32), some(rng, (5,), DType.F32)]
+        yield While(cond, body), arrays, [((), DType.F32), ((5,), DType.F32), ((5,), DType.F32)], set()
+
+
+def loop_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:  # noqa: ARG001
+    """Running sums of k * x, with the sum before each."""
+    values = [line("sum"), line("x"), line("k"), line("product"), line("next")]
+    nodes = [(element_wise("mul", 2, (5,)), (1, 2), 3), (element_wise("add", 2, (5,)), (0, 3), 4)]
+    body = part(nodes, values, 3, 4, 4, 0)
+    for trips, reverse in itertools.product((1, 4), (False, True)):
+        arrays = [some(rng, shape, DType.F32) for shape in ((5,), (trips, 5), (5,))]
+        outputs = [((5,), DType.F32), ((trips, 5), DType.F32), ((trips, 5), DType.F32)]
+        yield Loop(body, trips, 1, 1, reverse), arrays, outputs, set()
+
+
 CASES: dict[str, Callable[[ckernels.Row, np.random.Generator], Iterator[Case]]] = {
     "RASTER": raster_cases,
     "RASTER_ADD": raster_add_cases,
@@ -307,6 +358,9 @@ CASES: dict[str, Callable[[ckernels.Row, np.random.Generator], Iterator[Case]]] 
     "SCATTER": scatter_cases,
     "SORT": sort_cases,
     "RNG": rng_cases,
+    "IF": if_cases,
+    "WHILE": while_cases,
+    "LOOP": loop_cases,
 }
 TOLERANCE = {"GEMM": 1e-5, "REDUCE": 1e-4, "RNG": 1e-6}
 

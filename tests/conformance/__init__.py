@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.conformance import (
     blocks,
+    control,
     conv,
     counts,
     elementwise,
@@ -26,6 +27,7 @@ from tests.conformance.case import Case
 
 CASES: list[Case] = [
     *blocks.CASES,
+    *control.CASES,
     *conv.CASES,
     *counts.CASES,
     *elementwise.CASES,

@@ -13,7 +13,7 @@ from runtime.exporters import tflite as exporter
 from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
 from runtime.importers.tflite import load
 from runtime.infer import infer
-from runtime.operators import OPERATORS, VECTORS
+from runtime.operators import OPERATORS, TEXTS, VECTORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Options = Mapping[str, Any]
@@ -22,6 +22,7 @@ ENUM_DEFAULTS = {
     "padding": "SAME",
     "fused_activation_function": "NONE",
     "weights_format": "DEFAULT",
+    **dict.fromkeys(TEXTS, ""),
 }
 OPTIONS = {
     kind: {
@@ -78,7 +79,15 @@ class B:
     dtype: str = ""
 
 
-Operand = X | W | B | Array | None
+@dataclass(frozen=True)
+class V:
+    """A variable tensor, of the type of the case or `dtype`."""
+
+    shape: tuple[int, ...]
+    dtype: str = ""
+
+
+Operand = X | W | B | V | Array | None
 QUANTIZED = ("int8", "uint8", "int16")
 
 
@@ -90,7 +99,9 @@ class Case:
     each, by default that of the case; `out_scale` is the output's (scale, zero point) as int8; `steps` is by
     how much integers may differ, `tolerance` by how much floats, of the largest expected one. Where TFLite
     has no kernel or a wrong one, `expect` computes the outputs from the operands and the options. On
-    the element types `builtin` TFLite's other set of kernels is held against ours as well.
+    the element types `builtin` TFLite's other set of kernels is held against ours as well. A model of more
+    than the operator is given by `graphs`, for its element type; `runs` are how often it runs in a row, for
+    what it keeps.
     """
 
     op: str
@@ -105,6 +116,8 @@ class Case:
     tolerance: float = 1e-5
     expect: Callable[..., Sequence[Array]] | None = None
     builtin: tuple[str, ...] = ()
+    graphs: Callable[[str], ModelSpec] | None = None
+    runs: int = 1
 
     def __str__(self) -> str:
         shapes = [str(list(o.shape)) for o in self.operands if isinstance(o, X | W)]
@@ -153,6 +166,10 @@ class Maker:
         if isinstance(operand, X):
             dtype = operand.dtype or self.dtype
             self.tensors.append(TensorSpec(name, operand.shape, dtype, **self.scale(i, dtype)))
+        elif isinstance(operand, V):
+            dtype = operand.dtype or self.dtype
+            scale = self.scale(i, dtype)
+            self.tensors.append(TensorSpec(name, operand.shape, dtype, **scale, variable=True))
         elif isinstance(operand, W):
             self.tensors.append(self.weights(name, operand))
         elif isinstance(operand, B):
@@ -200,6 +217,8 @@ class Maker:
 
     def model(self) -> bytes:
         """Written twice: TFLite does not size every output by itself, so it gets what we infer."""
+        if self.case.graphs is not None:
+            return written(self.case.graphs(self.dtype))
         operands = tuple(self.operand(i, operand) for i, operand in enumerate(self.case.operands))
         inputs = tuple(name for name, o in zip(operands, self.case.operands, strict=True) if isinstance(o, X))
         outputs = tuple(self.output(i) for i in range(self.case.outputs))

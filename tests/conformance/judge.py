@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends import reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
+from runtime.backends.numpy_reference import ReferenceExecutor
 from runtime.decompose import decompose
 from runtime.graph import Graph
 from runtime.importers.tflite import load
@@ -29,41 +29,52 @@ def judge(case: Case, dtype: str, tflite_interpreter: Callable[..., Any]) -> Non
     """Raises AssertionError where one of them differs."""
     maker = Maker(case, dtype)
     model = maker.model()
-    inputs = maker.inputs()
+    runs = [maker.inputs() for _ in range(case.runs)]
     where = f"{case} {dtype}"
     graph = infer(load(model, "case"))
-    defined = agreed(graph, inputs, where)
+    defined = agreed(graph, runs, where)
     if case.expect is None:
-        wanted = oracle(tflite_interpreter(model), inputs)
+        interpreter = tflite_interpreter(model)
+        wanted = each(lambda inputs: oracle(interpreter, inputs), runs)
     else:
-        wanted = [np.asarray(array) for array in case.expect(*operands(maker, inputs), **case.options)]
+        wanted = [np.asarray(array) for array in case.expect(*operands(maker, runs[0]), **case.options)]
     assert len(defined) == len(wanted)
     for i, want in enumerate(wanted):
         close(defined[i], want, case.steps, case.tolerance, f"{where} output {i}: against what is expected")
     if dtype in case.builtin:
-        other = oracle(tflite_interpreter(model, "BUILTIN_WITHOUT_DEFAULT_DELEGATES"), inputs)
-        ours = reference.run(decompose(graph, "builtin"), inputs)
+        interpreter = tflite_interpreter(model, "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+        other = each(lambda inputs: oracle(interpreter, inputs), runs)
+        ours = each(ReferenceExecutor(decompose(graph, "builtin")).run, runs)
         for got, want in zip(ours, other, strict=True):
             close(got, want, case.steps, case.tolerance, f"{where}: against the builtin kernels")
 
 
-def agreed(graph: Graph, inputs: list[Array], where: str) -> list[Array]:
-    """The outputs of an inferred graph by definition, once simplified atoms and kernels give the same."""
+def agreed(graph: Graph, runs: list[list[Array]], where: str) -> list[Array]:
+    """The outputs of an inferred graph in runs on these inputs, by definition; simplified atoms and kernels
+    have to give the same.
+    """
     check(graph, "GRAPH")
     atoms = decompose(graph, "reference")
     check(atoms, "ATOMIC")
     small = simplify(atoms)
     check(small, "ATOMIC")
-    defined, simplified = reference.run(atoms, inputs), reference.run(small, inputs)
-    computed = CpuBackend().lower(fuse(small)).run(inputs)
+    defined, simplified = (each(ReferenceExecutor(graph).run, runs) for graph in (atoms, small))
+    computed = each(CpuBackend().lower(fuse(small)).run, runs)
     for i, want in enumerate(defined):
         np.testing.assert_array_equal(want, simplified[i], f"{where} output {i}: simplified")
         close(computed[i], want, 0, KERNELS, f"{where} output {i}: kernels against their definition")
     return defined
 
 
+def each(run: Callable[[list[Array]], list[Array]], runs: list[list[Array]]) -> list[Array]:
+    """The outputs of all runs, one after the other."""
+    return [output for inputs in runs for output in run(inputs)]
+
+
 def operands(maker: Maker, inputs: list[Array]) -> list[Array | None]:
-    """What the operator reads, in order: inputs and constants."""
+    """What the operator reads, in order: inputs and constants; of a whole model, its inputs."""
+    if maker.case.graphs is not None:
+        return [*inputs]
     drawn = dict(zip(_input_names(maker), inputs, strict=True))
     data = {tensor.name: tensor.data for tensor in maker.tensors}
     names = [f"operand {i}" for i in range(len(maker.case.operands))]

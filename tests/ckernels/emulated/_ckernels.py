@@ -77,22 +77,38 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
     "SCATTER": ("ck_scatter", {}),
     "SORT": ("ck_sort", {}),
     "RNG": ("ck_rng", {}),
+    "IF": ("ck_if", {}),
+    "WHILE": ("ck_while", {}),
+    "LOOP": ("ck_loop", {"slices": lambda p, _: p.n_slices, "stacked": lambda p, _: p.n_stacked}),
 }
 """Operator -> its parameter struct, and how many elements `ck.h` promises behind each pointer in it."""
 
 
 class Image:
-    """Bytes on their way, and which of them are pointers, both as offsets from the first byte."""
+    """Bytes on their way, and which of them are pointers, to data or as steps to kernels (`calls`), all as
+    offsets from the first byte. `rows` are those that the numbers of kernels name.
+    """
 
-    def __init__(self) -> None:
-        self.data = bytearray()
+    def __init__(self, rows: Any) -> None:
+        self.data, self.rows = bytearray(), rows
         self.links: list[tuple[int, int]] = []
+        self.calls: list[int] = []
 
     def put(self, data: bytes) -> int:
         """Appends at the next address that every type may have."""
         self.data += bytes(-len(self.data) % 64)
         self.data += data
         return len(self.data) - len(data)
+
+    def steps(self, steps: Any, count: int) -> int:
+        size, params = ffi.sizeof("ck_step"), ffi.offsetof("ck_step", "params")
+        at = self.put(bytes(ffi.buffer(steps, count * size)))
+        for i in range(count):
+            row = self.rows[_address(steps[i].kernel) - 1]
+            operator = ffi.string(ffi.cast("ck_operator", row.op)).removeprefix("CK_")
+            self.calls.append(at + i * size)
+            self.links.append((at + i * size + params, self.struct(steps[i].params, operator, row.nr)))
+        return at
 
     def struct(self, params: Any, operator: str, nr: int) -> int:
         kind, counts = STRUCTS[operator]
@@ -102,6 +118,8 @@ class Image:
             if field.type.kind == "pointer" and (pointer := getattr(value, name)) != ffi.NULL:
                 size = counts[name](value, nr) * ffi.sizeof(field.type.item)
                 self.links.append((at + field.offset, self.put(bytes(ffi.buffer(pointer, size)))))
+            elif field.type is ffi.typeof("ck_block") and (block := getattr(value, name)).n_steps:
+                self.links.append((at + field.offset, self.steps(block.steps, block.n_steps)))
         return at
 
 
@@ -120,13 +138,15 @@ class Machine:
     def run(self, image: Image, memory: int, steps: int, n_steps: int, bases: int) -> tuple[int, int, bytes]:
         """(status, failed step, the memories after the run); RuntimeError where the other end dies."""
         links = b"".join(struct.pack("=qq", *link) for link in image.links)
-        request = struct.pack("=6q", len(image.data), memory, len(image.links), steps, n_steps, bases)
+        calls = struct.pack(f"={len(image.calls)}q", *image.calls)
+        sizes = len(image.data), memory, len(image.links), len(image.calls)
+        request = struct.pack("=7q", *sizes, steps, n_steps, bases)
         with self._lock:
             if self._process.poll() is not None:
                 self._process, _ = self._start()
             assert self._process.stdin is not None and self._process.stdout is not None
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(request + image.data + links)
+                self._process.stdin.write(request + image.data + links + calls)
                 self._process.stdin.flush()
             reply = self._process.stdout.read(16 + memory)
             if len(reply) != 16 + memory:
@@ -178,18 +198,13 @@ class Lib:
         return pointer
 
     def ck_run(self, steps: Any, n_steps: int, bases: Any, failed: Any) -> int:
-        image = Image()
+        image = Image(self._rows)
         memories = [ffi.buffer(base, self._sizes[_address(base)]) for base in bases]
         places = [image.put(bytes(memory)) for memory in memories]
         used = len(image.data)
         table = image.put(bytes(8 * len(places)))
         image.links += [(table + 8 * i, place) for i, place in enumerate(places)]
-        walk = image.put(bytes(ffi.buffer(steps, n_steps * ffi.sizeof("ck_step"))))
-        for i in range(n_steps):
-            row = self._rows[_address(steps[i].kernel) - 1]
-            operator = ffi.string(ffi.cast("ck_operator", row.op)).removeprefix("CK_")
-            at = walk + i * ffi.sizeof("ck_step") + ffi.offsetof("ck_step", "params")
-            image.links.append((at, image.struct(steps[i].params, operator, row.nr)))
+        walk = image.steps(steps, n_steps)
         status, failed[0], after = self._machine.run(image, used, walk, n_steps, table)
         for memory, place in zip(memories, places, strict=True):
             memory[:] = after[place : place + len(memory)]

@@ -2,7 +2,7 @@
  *
  * At first it writes what it is, as text: the CPU's features, a line per registry row and per parameter struct, an
  * empty line. Then, until its input ends, it reads a request, an image of everything that a program touches and the
- * places in it that are pointers; it runs the program and writes a reply and the memories back. Numbers have the
+ * places in it that are pointers, to data or to kernels; it runs the program and writes a reply and the memories back. Numbers have the
  * layout of this machine, which the client compares with its own.
  */
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 /* Offsets are from the start of the image; the memories are its first `memory` bytes. */
 typedef struct {
-    int64_t size, memory, links, steps, n_steps, bases;
+    int64_t size, memory, links, calls, steps, n_steps, bases;
 } request;
 
 typedef struct {
@@ -31,7 +31,7 @@ static void introduce(const ck_row *rows, int32_t count) {
 #define SIZE(type) printf("size %s %d\n", #type, (int)sizeof(type))
     SIZE(ck_step), SIZE(ck_raster), SIZE(ck_region), SIZE(ck_gemm), SIZE(ck_depthwise), SIZE(ck_map);
     SIZE(ck_instruction), SIZE(ck_view), SIZE(ck_operand), SIZE(ck_reduce), SIZE(ck_gather), SIZE(ck_scatter);
-    SIZE(ck_sort), SIZE(ck_rng);
+    SIZE(ck_sort), SIZE(ck_rng), SIZE(ck_block), SIZE(ck_if), SIZE(ck_while), SIZE(ck_loop), SIZE(ck_slice);
     printf("\n");
     fflush(stdout);
 }
@@ -54,12 +54,16 @@ int main(void) {
     for (request asked; fread(&asked, sizeof asked, 1, stdin) == 1;) {
         char *image = room(asked.size);
         link *links = room(asked.links * (int64_t)sizeof *links);
+        int64_t *calls = room(asked.calls * (int64_t)sizeof *calls);
         take(image, (size_t)asked.size);
         take(links, (size_t)asked.links * sizeof *links);
+        take(calls, (size_t)asked.calls * sizeof *calls);
         for (link *l = links; l < links + asked.links; l++) *(char **)(image + l->at) = image + l->target;
-        ck_step *steps = (ck_step *)(image + asked.steps);
-        for (int64_t i = 0; i < asked.n_steps; i++) /* a kernel arrives as its row's number, from 1 */
-            steps[i].kernel = rows[(intptr_t)steps[i].kernel - 1].kernel;
+        for (int64_t *call = calls; call < calls + asked.calls; call++) {
+            ck_step *step = (ck_step *)(image + *call); /* its kernel arrives as its row's number, from 1 */
+            step->kernel = rows[(intptr_t)step->kernel - 1].kernel;
+        }
+        const ck_step *steps = (const ck_step *)(image + asked.steps);
         int32_t failed = 0;
         reply given = {0};
         given.status = ck_run(steps, (int32_t)asked.n_steps, (char *const *)(image + asked.bases), &failed);
@@ -67,6 +71,7 @@ int main(void) {
         fwrite(&given, sizeof given, 1, stdout);
         fwrite(image, 1, (size_t)asked.memory, stdout);
         fflush(stdout);
+        ck_free(calls);
         ck_free(links);
         ck_free(image);
     }

@@ -28,7 +28,7 @@ def compare(model: bytes, inputs: dict[str, Array], where: str, tolerance: float
         if "does not have yet" in str(error):
             raise WaitingError(str(error)) from None
         raise
-    defined = agreed(graph, list(inputs.values()), where)
+    defined = agreed(graph, [list(inputs.values())], where)
     wanted = oracle(model, inputs)
     assert len(defined) == len(wanted)
     for i, want in enumerate(wanted):

@@ -1,0 +1,44 @@
+/* control.c: steps that run other steps of the same program, on the same bases. */
+#include "kernel.h"
+
+static ck_status block(const ck_block *steps, char *const *bases) {
+    int32_t failed;
+    return ck_run(steps->steps, steps->n_steps, bases, &failed);
+}
+
+static int holds(ck_operand test, char *const *bases) { return *ck_at(test, bases) != 0; }
+
+ck_status ck_if__scalar(const void *params, char *const *bases) {
+    const ck_if *p = params;
+    return block(holds(p->test, bases) ? &p->then : &p->orelse, bases);
+}
+
+ck_status ck_while__scalar(const void *params, char *const *bases) {
+    const ck_while *p = params;
+    for (int64_t trip = 0;; trip++) {
+        ck_status status = block(&p->cond, bases);
+        if (status != CK_OK || !holds(p->test, bases)) return status;
+        if (trip == p->most_trips) return CK_NO_END;
+        if ((status = block(&p->body, bases)) != CK_OK) return status;
+    }
+}
+
+ck_status ck_loop__scalar(const void *params, char *const *bases) {
+    const ck_loop *p = params;
+    for (int64_t i = 0; i < p->trips; i++) {
+        int64_t trip = p->reverse ? p->trips - 1 - i : i;
+        for (int32_t s = 0; s < p->n_slices; s++) {
+            const ck_slice *slice = &p->slices[s];
+            memcpy(ck_at(slice->part, bases), ck_at(slice->whole, bases) + trip * slice->bytes,
+                   (size_t)slice->bytes);
+        }
+        ck_status status = block(&p->body, bases);
+        if (status != CK_OK) return status;
+        for (int32_t s = 0; s < p->n_stacked; s++) {
+            const ck_slice *slice = &p->stacked[s];
+            memcpy(ck_at(slice->whole, bases) + trip * slice->bytes, ck_at(slice->part, bases),
+                   (size_t)slice->bytes);
+        }
+    }
+    return CK_OK;
+}
