@@ -39,8 +39,7 @@ def leaky_relu(t: Translation) -> int:
 
 def prelu(t: Translation) -> int:
     x = t.input(0)
-    slope = t.repeated(t.input(1), np.broadcast_shapes(t.shape(x), t.shape(t.input(1))))
-    if t.shape(slope) != t.shape(x):
+    if t.broadcast(t.shape(x), t.shape(t.input(1))) != t.shape(x):
         raise t.bad(f"slopes {t.shape(t.input(1))} do not broadcast to {t.shape(x)}")
     return t.emit("SUB", t.emit("RELU", x), t.emit("MUL", t.input(1), t.emit("RELU", t.emit("NEG", x))))
 
@@ -222,7 +221,7 @@ def power(t: Translation) -> int:
     """The exponent takes the type of the base; common whole exponents are products."""
     x, exponent = t.input(0), t.value(t.input(1))
     if exponent.data is not None and exponent.elements == 1 and exponent.data.reshape(-1)[0] == 2:
-        return t.reshape(t.emit("MUL", x, x), np.broadcast_shapes(t.shape(x), exponent.shape))
+        return t.reshape(t.emit("MUL", x, x), t.broadcast(t.shape(x), exponent.shape))
     return t.emit("POW", x, t.cast(t.input(1), t.dtype(x)))
 
 
@@ -248,10 +247,7 @@ def many(op: str) -> Row:
     """The operator between all operands, from left to right."""
 
     def rule(t: Translation) -> int:
-        result = t.input(0)
-        for i in range(1, len(t.inputs)):
-            result = t.emit(op, result, t.input(i))
-        return result
+        return t.folded(op, [t.input(i) for i in range(len(t.inputs))])
 
     return Row(rule, ANY)
 

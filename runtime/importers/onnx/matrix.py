@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from runtime.graph import DType
 from runtime.importers.onnx.translation import Row, Translation
 
@@ -34,10 +32,7 @@ def product(t: Translation, a: int, b: int) -> int:
         raise t.bad(f"inner sizes {left[-1]} and {right[-2]} differ")
     if t.value(b).data is not None and len(right) == 2:
         return dense(t, a, t.transpose(b, (1, 0)), None)
-    try:
-        batch = np.broadcast_shapes(left[:-2], right[:-2])
-    except ValueError:
-        raise t.bad(f"batches {left[:-2]} and {right[:-2]} do not broadcast together") from None
+    batch = t.broadcast(left[:-2], right[:-2])
     a = a if len(left) == 2 else t.repeated(a, (*batch, *left[-2:]))
     b = b if len(right) == 2 else t.repeated(b, (*batch, *right[-2:]))
     return t.emit("BATCH_MATMUL", a, b)
@@ -74,7 +69,7 @@ def gemm(t: Translation) -> int:
         out = t.emit("MUL", out, t.like(t.attr("alpha"), out))
     if c is None:
         return out
-    if np.broadcast_shapes(t.shape(c), shape) != shape:
+    if t.broadcast(t.shape(c), shape) != shape:
         raise t.bad(f"C has shape {t.shape(c)}, expected one that broadcasts to {shape}")
     return t.emit("ADD", out, c)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -110,7 +109,7 @@ def local_response(t: Translation) -> int:
     pads[1] = ((size - 1) // 2, size // 2)
     wide = t.pad(t.emit("MUL", x, x), pads)
     taps = [t.along(wide, 1, tap, t.shape(x)[1]) for tap in range(size)]
-    total = functools.reduce(lambda a, b: t.emit("ADD", a, b), taps)
+    total = t.folded("ADD", taps)
     base = t.emit("ADD", t.emit("MUL", total, t.like(t.attr("alpha") / size, x)), t.like(t.attr("bias"), x))
     return t.emit("DIV", x, t.emit("POW", base, t.like(t.attr("beta"), x)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -108,7 +107,7 @@ def _chained(t: Translation, x: int, axes: Sequence[Axis], op: str, fill: float)
         taps = [
             t.every(wide, position, tap * axis.dilation, axis.stride, axis.out) for tap in range(axis.kernel)
         ]
-        x = functools.reduce(lambda a, b: t.emit(op, a, b), taps)
+        x = t.folded(op, taps)
     return x
 
 

@@ -149,12 +149,19 @@ class Reader:
             raise self.bad(f"more than {MAX_TENSORS} tensors")
         constants: dict[str, Array] = {}
         for tensor in graph.initializer:
-            if not tensor.name or tensor.name in constants:
-                raise self.bad(f"constant {tensor.name!r}: expected a name of its own")
-            constants[tensor.name] = self.tensor(tensor, f"constant {tensor.name!r}")
+            name = self.text(tensor.name)
+            if not name or name in constants:
+                raise self.bad(f"constant {name!r}: expected a name of its own")
+            constants[name] = self.tensor(tensor, f"constant {name!r}")
         inputs = tuple(self.input(entry) for entry in graph.input if entry.name not in constants)
         steps = tuple(self.step(node) for node in graph.node)
-        return Body(constants, steps, inputs, tuple(entry.name for entry in graph.output))
+        return Body(constants, steps, inputs, tuple(self.text(entry.name) for entry in graph.output))
+
+    def text(self, name: str | bytes) -> str:
+        """A name; the bindings give bytes for one that is not UTF-8."""
+        if isinstance(name, bytes):
+            raise self.bad(f"name {name!r} is not UTF-8; the file is damaged")
+        return name
 
     def input(self, entry: Any) -> tuple[str, DType, Shape]:
         """(name, type, shape) of a graph input; an open dimension is 1, as in TFLite, until it is set."""
@@ -166,7 +173,7 @@ class Reader:
         if not tensor.HasField("shape"):
             raise UnsupportedError(f"{self.name}: {where} has no shape; give it a rank when exporting")
         dims = [int(dim.dim_value) if dim.HasField("dim_value") else 1 for dim in tensor.shape.dim]
-        return entry.name, self.dtype(tensor.elem_type, where), checked(tuple(dims), where)
+        return self.text(entry.name), self.dtype(tensor.elem_type, where), checked(tuple(dims), where)
 
     def dtype(self, number: int, where: str) -> DType:
         if number not in _TYPES:
@@ -203,13 +210,16 @@ class Reader:
         self.steps += 1
         if self.steps > MAX_NODES:
             raise self.bad(f"more than {MAX_NODES} nodes")
-        source = f"{node.op_type}#{self.steps - 1}"
+        source = f"{self.text(node.op_type)}#{self.steps - 1}"
         if node.domain not in STANDARD:
             raise UnsupportedError(
                 f"{self.name}: {source} {node.name!r}: domain {node.domain!r} is not known"
             )
-        attrs = {attr.name: self.attribute(attr, f"{source}: {attr.name}") for attr in node.attribute}
-        return Step(node.op_type, source, tuple(node.input), tuple(node.output), attrs)
+        attrs = {
+            self.text(attr.name): self.attribute(attr, f"{source}: {attr.name}") for attr in node.attribute
+        }
+        inputs, outputs = (tuple(map(self.text, names)) for names in (node.input, node.output))
+        return Step(node.op_type, source, inputs, outputs, attrs)
 
     def attribute(self, attr: Any, where: str) -> tuple[Kind, Any]:
         if attr.ref_attr_name or attr.type not in {kind.value for kind in Kind}:

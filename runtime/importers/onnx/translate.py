@@ -8,7 +8,19 @@ from typing import Any
 
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Graph, Node, Shape, Value
-from runtime.importers.onnx import conv, elementwise, index, matrix, norm, pool, quantize, reduce, views
+from runtime.importers.onnx import (
+    conv,
+    elementwise,
+    index,
+    matrix,
+    norm,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    views,
+)
 from runtime.importers.onnx.reader import Body, Kind, Step, declared_shapes, parse
 from runtime.importers.onnx.translation import Builder, Row, Translation
 from runtime.shapes.operands import checked
@@ -23,7 +35,9 @@ ROWS: dict[str, Row] = {
     **norm.ROWS,
     **pool.ROWS,
     **quantize.ROWS,
+    **recurrent.ROWS,
     **reduce.ROWS,
+    **resize.ROWS,
     **views.ROWS,
 }
 

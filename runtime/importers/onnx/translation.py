@@ -234,6 +234,8 @@ class Translation:
         """A box of a value."""
         if tuple(size) == self.shape(index):
             return index
+        if (data := self.value(index).data) is not None:
+            return self.constant(data[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))])
         return self.emit("SLICE", index, self.sizes(begin), self.sizes(size))
 
     def along(self, index: int, axis: int, begin: int, size: int) -> int:
@@ -276,14 +278,24 @@ class Translation:
         before = range(chosen, chosen + axis)
         return self.transpose(taken, (*before, *range(chosen), *range(chosen + axis, len(self.shape(taken)))))
 
+    def folded(self, op: str, indices: Sequence[int]) -> int:
+        """An operator of two operands between all values, from left to right."""
+        result = indices[0]
+        for index in indices[1:]:
+            result = self.emit(op, result, index)
+        return result
+
+    def broadcast(self, *shapes: Shape) -> Shape:
+        """The shape that all of them broadcast to."""
+        try:
+            return np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise self.bad(f"shapes {', '.join(map(str, shapes))} do not broadcast together") from None
+
     def repeated(self, index: int, shape: Shape) -> int:
         """A value broadcast to a shape."""
         value = self.value(index)
-        try:
-            fits = np.broadcast_shapes(value.shape, shape) == tuple(shape)
-        except ValueError:
-            fits = False
-        if not fits:
+        if self.broadcast(value.shape, shape) != tuple(shape):
             raise self.bad(f"shape {value.shape} does not broadcast to {tuple(shape)}")
         if value.data is not None and math.prod(shape) <= MAX_LIST:
             return self.constant(np.broadcast_to(value.data, shape))

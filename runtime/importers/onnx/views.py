@@ -236,10 +236,9 @@ def tile(t: Translation) -> int:
 
 def expand(t: Translation) -> int:
     x, target = t.input(0), t.integers(1)
-    try:
-        return t.repeated(x, np.broadcast_shapes(t.shape(x), target))
-    except ValueError:
-        raise t.bad(f"shape {t.shape(x)} does not broadcast with {target}") from None
+    if min(target, default=1) < 1:
+        raise t.bad(f"shape {target}, expected sizes of at least 1")
+    return t.repeated(x, t.broadcast(t.shape(x), target))
 
 
 def trilu(t: Translation) -> int:

@@ -6,7 +6,19 @@ onnxruntime, which are development packages.
 
 from __future__ import annotations
 
-from tests.conformance.onnx import conv, elementwise, index, matrix, norm, pool, quantize, reduce, views
+from tests.conformance.onnx import (
+    conv,
+    elementwise,
+    index,
+    matrix,
+    norm,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    views,
+)
 from tests.conformance.onnx.case import Case
 
 CASES: list[Case] = [
@@ -17,6 +29,8 @@ CASES: list[Case] = [
     *norm.CASES,
     *pool.CASES,
     *quantize.CASES,
+    *recurrent.CASES,
     *reduce.CASES,
+    *resize.CASES,
     *views.CASES,
 ]
