@@ -123,14 +123,9 @@ def _transposed(t: Translation, sizes: Shape, kernel: Shape) -> list[Axis]:
 
 def _spread(t: Translation, x: int, position: int, axis: Axis) -> int:
     """stride - 1 zeros between the elements along an axis, and around them what a full convolution needs."""
-    shape = t.shape(x)
     if axis.stride > 1:
-        apart = t.reshape(x, (*shape[: position + 1], 1, *shape[position + 1 :]))
-        pads = [(0, 0)] * len(t.shape(apart))
-        pads[position + 1] = (0, axis.stride - 1)
-        long = axis.size * axis.stride
-        x = t.reshape(t.pad(apart, pads), (*shape[:position], long, *shape[position + 1 :]))
-        x = t.along(x, position, 0, long - axis.stride + 1)
+        apart = [axis.stride if i == position else 1 for i in range(len(t.shape(x)))]
+        x = t.emit("DILATE", x, t.sizes(apart), t.like(0, x))
     before, after = axis.reach - 1 - axis.before, axis.reach - 1 - axis.after
     length = t.shape(x)[position] + min(before, 0) + min(after, 0)
     if length < 1:

@@ -161,8 +161,7 @@ def _unrolled(layer: Layer, cell: Cell, x: int, state: State, backwards: bool) -
 
 
 def _stacked(t: Translation, parts: Sequence[int], axis: int) -> int:
-    shape = t.shape(parts[0])
-    return t.join([t.reshape(part, (*shape[:axis], 1, *shape[axis:])) for part in parts], axis)
+    return t.emit("PACK", *parts, axis=axis, values_count=len(parts))
 
 
 ROWS: dict[str, Row] = {

@@ -8,7 +8,6 @@ from typing import Any
 from runtime.graph import DType
 from runtime.importers.onnx.reader import Kind
 from runtime.importers.onnx.translation import Row, Translation
-from runtime.importers.onnx.views import reverse
 
 Step = Callable[[Translation, int], int]
 
@@ -58,7 +57,9 @@ def arg_extreme(op: str) -> Row:
         shape = t.shape(x)
         axis = t.axis(t.attr("axis"), len(shape))
         last = t.attr("select_last_index")
-        found = t.emit(op, reverse(t, x, axis) if last else x, t.sizes([axis]), dtype=DType.I64)
+        found = t.emit(
+            op, t.emit("REVERSE_V2", x, t.sizes([axis])) if last else x, t.sizes([axis]), dtype=DType.I64
+        )
         if last:
             found = t.emit("SUB", t.like(shape[axis] - 1, found), found)
         kept = (1,) if t.attr("keepdims") else ()

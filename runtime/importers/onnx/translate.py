@@ -10,6 +10,7 @@ from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Graph, Node, Shape, Value
 from runtime.importers.onnx import (
     conv,
+    einsum,
     elementwise,
     index,
     matrix,
@@ -29,6 +30,7 @@ __all__ = ["declared_shapes", "load"]
 
 ROWS: dict[str, Row] = {
     **conv.ROWS,
+    **einsum.ROWS,
     **elementwise.ROWS,
     **index.ROWS,
     **matrix.ROWS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -250,17 +249,6 @@ def trilu(t: Translation) -> int:
     places = np.ones(shape[-2:], np.bool_)
     kept = t.constant(np.triu(places, k) if t.attr("upper") else np.tril(places, k))
     return t.emit("SELECT_V2", kept, x, t.like(0, x), dtype=t.dtype(x))
-
-
-def reverse(t: Translation, x: int, axis: int) -> int:
-    rows = np.arange(t.shape(x)[axis], dtype=np.int32)[::-1]
-    return t.take(x, t.constant(np.ascontiguousarray(rows)), axis)
-
-
-def joined(t: Translation, parts: Sequence[int], axis: int) -> int:
-    """Slices stacked along a new axis."""
-    shape = t.shape(parts[0])
-    return t.join([t.reshape(i, (*shape[:axis], 1, *shape[axis:])) for i in parts], axis)
 
 
 ROWS: dict[str, Row] = {

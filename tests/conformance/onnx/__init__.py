@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.conformance.onnx import (
     conv,
+    einsum,
     elementwise,
     index,
     matrix,
@@ -23,6 +24,7 @@ from tests.conformance.onnx.case import Case
 
 CASES: list[Case] = [
     *conv.CASES,
+    *einsum.CASES,
     *elementwise.CASES,
     *index.CASES,
     *matrix.CASES,
