@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -145,6 +145,39 @@ def reciprocal(t: Translation) -> int:
 
 def tan(t: Translation) -> int:
     return t.emit("DIV", t.emit("SIN", t.input(0)), t.emit("COS", t.input(0)))
+
+
+def arc(of: Callable[[Translation, int], tuple[int, int]]) -> Row:
+    """The angle of a point (y, x)."""
+    return Row(lambda t: t.emit("ATAN2", *of(t, t.input(0))))
+
+
+def _beside(t: Translation, x: int) -> int:
+    """sqrt(1 - x^2), exact near 1"""
+    one = t.like(1, x)
+    return t.emit("SQRT", t.emit("MUL", t.emit("SUB", one, x), t.emit("ADD", one, x)))
+
+
+def asinh(t: Translation) -> int:
+    """sign(x) log(|x| + sqrt(x^2 + 1))"""
+    x = t.input(0)
+    size, one = t.emit("ABS", x), t.like(1, x)
+    root = t.emit("SQRT", t.emit("ADD", t.emit("MUL", x, x), one))
+    return t.emit("MUL", t.emit("SIGN", x), t.emit("LOG", t.emit("ADD", size, root)))
+
+
+def acosh(t: Translation) -> int:
+    """log(x + sqrt(x - 1) sqrt(x + 1))"""
+    x, one = t.input(0), t.like(1, t.input(0))
+    roots = t.emit("SQRT", t.emit("SUB", x, one)), t.emit("SQRT", t.emit("ADD", x, one))
+    return t.emit("LOG", t.emit("ADD", x, t.emit("MUL", *roots)))
+
+
+def atanh(t: Translation) -> int:
+    """log((1 + x) / (1 - x)) / 2"""
+    x, one = t.input(0), t.like(1, t.input(0))
+    ratio = t.emit("DIV", t.emit("ADD", one, x), t.emit("SUB", one, x))
+    return t.emit("MUL", t.emit("LOG", ratio), t.like(0.5, x))
 
 
 def sinh_or_cosh(op: str) -> Rule:
@@ -294,6 +327,12 @@ ROWS: dict[str, Row] = {
     "Tan": Row(tan),
     "Sinh": Row(sinh_or_cosh("SUB")),
     "Cosh": Row(sinh_or_cosh("ADD")),
+    "Atan": arc(lambda t, x: (x, t.like(1, x))),
+    "Asin": arc(lambda t, x: (x, _beside(t, x))),
+    "Acos": arc(lambda t, x: (_beside(t, x), x)),
+    "Asinh": Row(asinh),
+    "Acosh": Row(acosh),
+    "Atanh": Row(atanh),
     "IsNaN": Row(is_nan),
     "IsInf": Row(is_inf, attrs={"detect_negative": 1, "detect_positive": 1}),
     "Dropout": Row(dropout, (1, 3), {"seed": 0}, (1, 2)),

@@ -122,11 +122,30 @@ def one_hot(t: Translation) -> int:
     return t.emit("ONE_HOT", index, count, on, off, dtype=t.dtype(values), axis=t.axis(t.attr("axis"), rank))
 
 
+def hardmax(t: Translation) -> int:
+    """1 where the first largest element along an axis is, 0 elsewhere."""
+    x = t.input(0)
+    shape = t.shape(x)
+    axis = t.axis(t.attr("axis"), len(shape))
+    found = t.emit("ARG_MAX", x, t.sizes([axis]), dtype=DType.I32)
+    count, on, off = t.constant(shape[axis], DType.I32), t.like(1, x), t.like(0, x)
+    return t.emit("ONE_HOT", found, count, on, off, dtype=t.dtype(x), axis=axis)
+
+
+def reverse_sequence(t: Translation) -> int:
+    x, batch, time = t.input(0), t.attr("batch_axis"), t.attr("time_axis")
+    if {batch, time} != {0, 1} or len(t.shape(x)) < 2 or t.shape(t.input(1)) != (t.shape(x)[batch],):
+        raise t.bad(f"batch_axis {batch}, time_axis {time}, lengths {t.shape(t.input(1))} for {t.shape(x)}")
+    return t.emit("REVERSE_SEQUENCE", x, t.input(1), seq_dim=time, batch_dim=batch)
+
+
 ROWS: dict[str, Row] = {
     "Gather": Row(gather, (2, 2), {"axis": 0}),
     "GatherElements": Row(gather_elements, (2, 2), {"axis": 0}),
     "GatherND": Row(gather_nd, (2, 2), {"batch_dims": 0}),
     "ScatterND": Row(scatter_nd, (3, 3), {"reduction": "none"}),
     "ScatterElements": Row(scatter_elements, (3, 3), {"axis": 0, "reduction": "none"}),
+    "Hardmax": Row(hardmax, attrs={"axis": -1}),
+    "ReverseSequence": Row(reverse_sequence, (2, 2), {"batch_axis": 1, "time_axis": 0}),
     "OneHot": Row(one_hot, (3, 3), {"axis": -1}),
 }

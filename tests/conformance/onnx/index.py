@@ -51,4 +51,13 @@ CASES = [
         )
         for axis in (-1, 0, 1)
     ),
+    *(Case("Hardmax", (X((3, 4, 5)),), {"axis": axis}) for axis in (-1, 0, 1)),
+    *(
+        Case(
+            "ReverseSequence",
+            (X((4, 4, 2)), longs(1, 4, 2, 3)),
+            {"batch_axis": batch, "time_axis": 1 - batch},
+        )
+        for batch in (0, 1)
+    ),
 ]
