@@ -103,6 +103,7 @@ class Emitter:
         self.steps: Block = []
         self._same: dict[int, int] = {}
         self.outputs = list(graph.outputs)
+        self.layout = memory.Plan((), 0, 0)
 
     # ---------------------------------------------------------------- what emitters say
 
@@ -261,7 +262,7 @@ class Emitter:
             for side in (self.graph.inputs, self.outputs)
         ]
         states = [Slot(places[s.value], s.initial, s.resource) for s in self.graph.states]
-        return FlatProgram(steps, memories, ends[0], ends[1], states)
+        return FlatProgram(steps, memories, ends[0], ends[1], states, self.layout)
 
     def lifetimes(self) -> dict[int, tuple[int, int]]:
         """Of every value that a step or an end of the graph touches: the first and the last moment that need
@@ -290,13 +291,13 @@ class Emitter:
         time.
         """
         alive = [i for i in spans if self.values[i].data is None]
-        layout = memory.plan([memory.Block(self.values[i].nbytes, *spans[i]) for i in alive])
-        places = {i: Place(ARENA, offset) for i, offset in zip(alive, layout.offsets, strict=True)}
+        self.layout = memory.plan([memory.Block(self.values[i].nbytes, *spans[i]) for i in alive])
+        places = {i: Place(ARENA, offset) for i, offset in zip(alive, self.layout.offsets, strict=True)}
         size = 0
         for i in spans.keys() - places.keys():
             places[i] = Place(CONSTANTS, size)
             size += aligned(self.values[i].nbytes)
-        memories = [Memory(layout.size, "arena"), Memory(size, "weights")]
+        memories = [Memory(self.layout.size, "arena"), Memory(size, "weights")]
         self.fill_constants(places, memories)
         return places, memories
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ckernels import ffi, lib
+from runtime import memory
 from runtime.backends.base import TensorInfo
 from runtime.control import MAX_TRIPS
 from runtime.errors import RunError
@@ -51,10 +52,14 @@ class Slot:
 
 class Memory:
     """`size` bytes, aligned for every kernel, freed with the last view of them; RunError when there
-    are none.
+    are none, or when they are more than the machine has.
     """
 
     def __init__(self, size: int, what: str) -> None:
+        if size > (most := memory.limit()):
+            raise RunError(
+                f"the {what} of the model: {size} bytes are needed, at most {most} can be had here"
+            )
         pointer = lib.ck_alloc(size)
         if pointer == ffi.NULL:
             raise RunError(
@@ -68,7 +73,10 @@ class Memory:
 
 
 class FlatProgram:
-    """Executor of `steps`; `inputs` and `outputs` say where the values of the graph's ends are."""
+    """Executor of `steps`; `inputs` and `outputs` say where the values of the graph's ends are.
+
+    `layout` is the plan of the arena.
+    """
 
     def __init__(
         self,
@@ -77,19 +85,21 @@ class FlatProgram:
         inputs: Sequence[tuple[Place, Value]],
         outputs: Sequence[tuple[Place, Value]],
         states: Sequence[Slot],
+        layout: memory.Plan,
     ) -> None:
+        self.layout = layout
         self.inputs = tuple(TensorInfo.of(value) for _, value in inputs)
         self.outputs = tuple(TensorInfo.of(value) for _, value in outputs)
         self._kept = tuple(steps), tuple(memories)
         self._sources = tuple(step.source for step in steps)
         self._steps = ffi.new("ck_step[]", [{"kernel": step.kernel, "params": step.params} for step in steps])
-        self._bases = ffi.new("char *[]", [memory.pointer for memory in memories])
+        self._bases = ffi.new("char *[]", [m.pointer for m in memories])
         self._failed = ffi.new("int32_t *")
         self._in = [memories[place.base].view(place.offset, value) for place, value in inputs]
         self._out = [memories[place.base].view(place.offset, value) for place, value in outputs]
         self._states = [(memories[s.place.base].bytes[s.place.offset :], s) for s in states]
-        for memory, state in self._states:
-            _fill(memory, state.initial)
+        for place, state in self._states:
+            _fill(place, state.initial)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Copies inputs in, crosses into C once, without the GIL, and copies outputs out."""
@@ -101,9 +111,9 @@ class FlatProgram:
         return [view.copy() for view in self._out]
 
     def reset(self) -> None:
-        for memory, state in self._states:
+        for place, state in self._states:
             if not state.resource:
-                _fill(memory, state.initial)
+                _fill(place, state.initial)
 
 
 FAILURES = {
@@ -112,5 +122,5 @@ FAILURES = {
 }
 
 
-def _fill(memory: Array, data: Array) -> None:
-    memory[: data.nbytes] = np.frombuffer(data.tobytes(), np.uint8)
+def _fill(place: Array, data: Array) -> None:
+    place[: data.nbytes] = np.frombuffer(data.tobytes(), np.uint8)
