@@ -285,6 +285,39 @@ def bench(
     raise typer.Exit(benchmark.main([*map(str, models or []), *(["--json"] if as_json else [])]))
 
 
+@app.command()
+def explain(
+    model: Annotated[Path, typer.Argument(help="A model file.", exists=True, dir_okay=False)],
+    svg: Annotated[Path | None, typer.Option(help="Write the passes as a picture there.")] = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Every node after every pass.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What each pass of the engine makes of a model."""
+    from runtime import explain as passes
+    from runtime import importers
+    from runtime.compile import read
+    from runtime.picture import picture
+
+    source = read(model)
+    stages = passes.passes(importers.load(source.data, source.name))
+    if svg is not None:
+        svg.write_text(picture(model.name, stages))
+    if as_json:
+        print_json(
+            [
+                {
+                    "pass": stage.name,
+                    "nodes": len(stage.nodes),
+                    "copied_bytes": stage.copied,
+                    "operators": stage.kinds,
+                }
+                for stage in stages
+            ]
+        )
+    else:
+        print(passes.explain(stages, nodes), end="")
+
+
 @fl_app.command()
 def simulate(
     plan: Annotated[Path, typer.Argument(help="A round spec.", exists=True, dir_okay=False)],

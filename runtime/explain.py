@@ -1,11 +1,14 @@
-"""What each pass made of a model, as text: a line per node with its operands, shapes and attributes."""
+"""What each pass makes of a model: which operators it changed into what, and every node if asked for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from runtime.atoms import Gather, Gemm, Map, Raster, Reduce
+from runtime.backends.fuse import fuse
+from runtime.control import subgraphs
 from runtime.decompose import decompose
 from runtime.graph import ABSENT, Graph, Node
 from runtime.infer import infer
@@ -13,15 +16,34 @@ from runtime.simplify import alias, compose, fold, prune
 
 MAX_REGIONS = 4
 """Regions of a RASTER that are spelled out."""
+MAX_NUMBERS = 6
+"""Operators that a change names one by one."""
 
 
-def explain(graph: Graph) -> str:
-    """The listing of an imported graph after each pass, with how many nodes of each kind there are."""
-    sections = []
-    for title, stage in passes(graph):
-        counts = ", ".join(f"{count} {op}" for op, count in Counter(n.op for n in stage.nodes).most_common())
-        sections.append(f"== {title}: {len(stage.nodes)} nodes ({counts})\n{listing(stage)}")
-    return "\n".join(sections)
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The graph after a pass."""
+
+    name: str
+    graph: Graph
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Those of the graph and of the graphs inside it."""
+        return list(_walk(self.graph))
+
+    @property
+    def copied(self) -> int:
+        """Bytes that its RASTERs write in one run, a sub-graph counted once."""
+        return _copied(self.graph)
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """What each operator of the model is by now: its source -> the nodes that came from it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for node in self.nodes:
+            found[node.source] = (*found.get(node.source, ()), node.op)
+        return found
 
 
 STEPS: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
@@ -31,26 +53,94 @@ STEPS: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("alias", alias),
     ("compose", compose),
     ("prune", prune),
+    ("fuse", fuse),
 )
 
 
-def passes(graph: Graph) -> Iterator[tuple[str, Graph]]:
-    """(name of the pass, the graph after it), from the imported graph on."""
-    yield "import", graph
+def passes(graph: Graph) -> list[Stage]:
+    """The imported graph, and the graph after each pass, for the cpu backend."""
+    stages = [Stage("import", graph)]
     for name, step in STEPS:
-        graph = step(graph)
-        yield name, graph
+        stages.append(Stage(name, step(stages[-1].graph)))
+    return stages
 
 
-def listing(graph: Graph) -> str:
-    """One line per node: outputs = OP(inputs) attributes, and the operator of the model that it came from."""
-    return "".join(f"{_line(graph, node)}\n" for node in graph.nodes)
+def explain(stages: Sequence[Stage], nodes: bool = False) -> str:
+    """For each pass its nodes by kind and what it changed; the listing of the graph after it with `nodes`."""
+    sections, before = list[str](), dict[str, tuple[str, ...]]()
+    for stage in stages:
+        counts = Counter(node.op for node in stage.nodes)
+        told = ", ".join(f"{count} {op}" for op, count in counts.most_common())
+        copies = f"; copies {stage.copied} bytes" if stage.name not in ("import", "infer") else ""
+        title = f"== {stage.name}: {counts.total()} nodes ({told}){copies}\n"
+        changed = changes(before, stage.kinds) if before else ""
+        sections.append(title + (listing(stage.graph) if nodes else changed))
+        before = stage.kinds
+    return "\n".join(sections)
+
+
+def changes(before: Mapping[str, tuple[str, ...]], after: Mapping[str, tuple[str, ...]]) -> str:
+    """A line for each kind of operator and each way in which such operators changed."""
+    ways: dict[tuple[str, str, str], list[str]] = {}
+    for source in dict.fromkeys([*before, *after]):
+        old, new = before.get(source, ()), after.get(source, ())
+        if old != new:
+            kind, _, number = source.partition("#")
+            ways.setdefault((kind, _short(old), _short(new)), []).append(f"#{number}")
+    lines = [
+        f"  {len(numbers):4} x {kind}: {old} -> {new}  ({' '.join(numbers[:MAX_NUMBERS])}"
+        f"{' ...' if len(numbers) > MAX_NUMBERS else ''})\n"
+        for (kind, old, new), numbers in ways.items()
+    ]
+    return "".join(lines) or "  nothing changed\n"
+
+
+def _short(ops: tuple[str, ...]) -> str:
+    """Their names, those that repeat with a count."""
+    runs: list[tuple[str, int]] = []
+    for op in ops:
+        if runs and runs[-1][0] == op:
+            runs[-1] = op, runs[-1][1] + 1
+        else:
+            runs.append((op, 1))
+    return " ".join(op if count == 1 else f"{count} {op}" for op, count in runs) or "nothing"
+
+
+def _walk(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes:
+        yield node
+        for part in subgraphs(node.attrs).values():
+            yield from _walk(part)
+
+
+def _copied(graph: Graph) -> int:
+    total = 0
+    for node in graph.nodes:
+        total += sum(map(_copied, subgraphs(node.attrs).values()))
+        if isinstance(node.attrs, Raster):
+            total += graph.values[node.outputs[0]].nbytes
+    return total
+
+
+# ---------------------------------------------------------------- every node
+
+
+def listing(graph: Graph, indent: str = "") -> str:
+    """One line per node: outputs = OP(inputs) attributes, and the operator of the model that it came from;
+    below a node with graphs inside, those.
+    """
+    text = ""
+    for node in graph.nodes:
+        text += f"{indent}{_line(graph, node)}\n"
+        for name, part in subgraphs(node.attrs).items():
+            text += f"{indent}  {name}:\n{listing(part, indent + '    ')}"
+    return text
 
 
 def _line(graph: Graph, node: Node) -> str:
     outputs = ", ".join(_operand(graph, i) for i in node.outputs)
     inputs = ", ".join(_operand(graph, i) for i in node.inputs)
-    return f"{outputs} = {node.op}({inputs}) {_attributes(node)}  # {node.source}"
+    return f"{outputs} = {node.op}({inputs}) {attributes(node)}  # {node.source}"
 
 
 def _operand(graph: Graph, index: int) -> str:
@@ -62,10 +152,12 @@ def _operand(graph: Graph, index: int) -> str:
     return f"{mark}{index}:{value.dtype.value}[{','.join(map(str, value.shape))}]"
 
 
-def _attributes(node: Node) -> str:
+def attributes(node: Node) -> str:
     attrs = node.attrs
     if isinstance(attrs, Mapping):
         return " ".join(f"{name}={value}" for name, value in attrs.items())
+    if subgraphs(attrs):
+        return ""
     if isinstance(attrs, Map):
         steps = (" ".join([step.name, *map(str, step.args)]) for step in attrs.program)
         return f"{attrs.compute} {list(attrs.sizes)}: {'; '.join(steps)}"
@@ -79,4 +171,4 @@ def _attributes(node: Node) -> str:
         return f"{attrs.op} of {[attrs.outer, attrs.axis, attrs.inner]}"
     if isinstance(attrs, Gather):
         return f"{attrs.count} of {attrs.rows} rows of {attrs.width}"
-    return repr(attrs)
+    return type(attrs).__name__

@@ -64,7 +64,7 @@ def _if(then: list[Any], orelse: list[Any], outputs: str = "y") -> Build:
     return build
 
 
-def _while(body: list[Any], carried: str, after: str) -> Build:
+def while_model(body: list[Any], carried: str, after: str) -> Build:
     """While n is not 0 carried = after, where the body takes one off n; `n` and `m` are scalars."""
 
     def build(dtype: str) -> ModelSpec:
@@ -146,7 +146,7 @@ CASES = [
             (X((), (trips, trips)), *NAB[1:]),
             {"case": name},
             types=("int32",),
-            graphs=_while(*build),
+            graphs=while_model(*build),
             outputs=3,
             expect=_crossed if name in CROSSED else None,
         )

@@ -1,10 +1,11 @@
-"""The listing names every pass, every node and every operand."""
+"""The listing names every pass, every node and every operand; the summary what each pass changed."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from runtime.explain import explain, passes
+from runtime.explain import changes, explain, passes
 from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec, write
 from runtime.importers.tflite import load
 
@@ -27,14 +28,40 @@ MODEL = ModelSpec(
 
 
 def test_listing():
-    text = explain(load(write(MODEL), "model"))
+    text = explain(passes(load(write(MODEL), "model")), nodes=True)
     assert "== import: 3 nodes (1 FULLY_CONNECTED, 1 SOFTMAX, 1 RESHAPE)" in text
     assert "%2:f32[1,4] = FULLY_CONNECTED(%0:f32[2,3], c1:f32[4,6], -) fused_activation_function=NONE" in text
     assert "= GEMM(%0:f32[2,3], c1:f32[4,6]) batch=1 m=1 n=4 k=6 Clamp  # FULLY_CONNECTED#0" in text
     assert "f32 [4]: load 0; load 1; sub; const 1.0; mul; exp  # SOFTMAX#1" in text
-    assert "= RASTER(" in text.split("== alias")[0] and "= RASTER(" not in text.split("== alias")[1]
+
+
+def test_a_pass_says_what_it_changed():
+    text = explain(passes(load(write(MODEL), "model")))
+    decomposed = text.split("== decompose: ")[1].split("==")[0]
+    assert "copies 16 bytes" in decomposed
+    assert "1 x FULLY_CONNECTED: FULLY_CONNECTED -> GEMM  (#0)" in decomposed
+    assert "1 x RESHAPE: RESHAPE -> RASTER  (#2)" in decomposed
+    assert "1 x RESHAPE: RASTER -> nothing  (#2)" in text
+    assert "copies 0 bytes" in text.split("== fuse: ")[1]
 
 
 def test_the_passes_are_the_pipeline():
-    names = [name for name, _ in passes(load(write(MODEL), "model"))]
-    assert names == ["import", "infer", "decompose", "fold", "alias", "compose", "prune"]
+    names = [stage.name for stage in passes(load(write(MODEL), "model"))]
+    assert names == ["import", "infer", "decompose", "fold", "alias", "compose", "prune", "fuse"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"A#0": ("A",)}, {"A#0": ("A",)}, "  nothing changed\n"),
+        ({"A#0": ("A",)}, {"A#0": ("X", "X", "Y")}, "     1 x A: A -> 2 X Y  (#0)\n"),
+        ({"A#0": ("A",)}, {}, "     1 x A: A -> nothing  (#0)\n"),
+        (
+            {f"A#{i}": ("A",) for i in range(8)},
+            {f"A#{i}": ("X",) for i in range(8)},
+            "     8 x A: A -> X  (#0 #1 #2 #3 #4 #5 ...)\n",
+        ),
+    ],
+)
+def test_changes_are_grouped(before, after, expected):
+    assert changes(before, after) == expected
