@@ -32,7 +32,7 @@ COLOURS = {
 OTHER = "#adb5bd"
 ROW, CHIP, GAP, LINES = 34, 20, 6, 110
 """Pixels: the heights of a row and a chip, the space between things, the width of the lines on the left."""
-BOX, COLUMN = 250, 330
+BOX, COLUMN = 330, 330
 """Widths of an operator's box, and of the widest column, after which chips go on below."""
 START, HEAD = float(LINES + BOX + 3 * GAP), 74
 """Where the first column begins, and the first row."""
@@ -40,7 +40,8 @@ LETTER = 7.4
 """Pixels per character of a chip."""
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #212529 } .small { font-size: 10.5px; fill: #6c757d }
-.head { font-weight: 600 } .chip text { fill: #fff; font-size: 11px; text-anchor: middle } .box { fill: #fff; stroke: #ced4da }
+.head { font-weight: 600 } .chip text { fill: #fff; font-size: 11px; text-anchor: middle }
+.box { fill: #fff; stroke: #ced4da }
 .flow { fill: none; stroke: #868e96; stroke-width: 1.2 } .page { fill: #f8f9fa } .band { fill: #eef1f4 }
 """
 
