@@ -135,8 +135,8 @@ class Map:
 class Reduce:
     """out[o,i] = op over a of in[o,a,i]; input dense [outer, axis, inner], output dense [outer, inner].
 
-    sum of 8-bit and 16-bit integers accumulates into an s32 output, of f32 into f32, max and min keep the
-    type, any and all are bool, argmax and argmin give i32 or i64, the first of equals.
+    sum of 8-bit and 16-bit integers accumulates into an s32 output, of s32 also into s64, of f32 into f32,
+    max and min keep the type, any and all are bool, argmax and argmin give i32 or i64, the first of equals.
     """
 
     NAME: ClassVar = "REDUCE"

@@ -129,8 +129,13 @@ OPERATORS = {
     # reductions
     "MEAN": _binary("ReducerOptions", "keep_dims"),
     "SUM": _binary("ReducerOptions", "keep_dims"),
-    "REDUCE_MAX": _binary("ReducerOptions", "keep_dims"),
+    **dict.fromkeys(
+        ("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"),
+        _binary("ReducerOptions", "keep_dims"),
+    ),
     "ARG_MAX": Operator((2, 2), table="ArgMaxOptions", hints=("output_type",)),
+    "ARG_MIN": Operator((2, 2), table="ArgMinOptions", hints=("output_type",)),
+    "CUMSUM": _binary("CumsumOptions", "exclusive", "reverse"),
     # control flow and variables; the linker of the importer makes graphs and states of them
     "IF": Operator((1, MANY), (0, MANY), "IfOptions", ("then_subgraph_index", "else_subgraph_index")),
     "WHILE": Operator((0, MANY), (0, MANY), "WhileOptions", ("cond_subgraph_index", "body_subgraph_index")),

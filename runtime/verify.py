@@ -306,19 +306,21 @@ def _reduce(at: _Atom, attrs: Reduce) -> None:
     at.holds(at.outputs[0], attrs.outer * attrs.inner)
     source, target = at.inputs[0].dtype, at.outputs[0].dtype
     legal = {
-        "sum": (source in SMALL and target is DType.I32) or (source is target and source in WIDE),
+        "sum": (source, target) in SUMS or (source is target and source in WIDE),
         "prod": source is target and source in WIDE,
         "max": source is target and source in NUMBERS,
         "min": source is target and source in NUMBERS,
         "any": source is target is DType.BOOL,
         "all": source is target is DType.BOOL,
-        "argmax": source in NUMBERS and target in INDEX,
-        "argmin": source in NUMBERS and target in INDEX,
+        "argmax": source in NUMBERS | {DType.BOOL} and target in INDEX,
+        "argmin": source in NUMBERS | {DType.BOOL} and target in INDEX,
     }
     at.require(legal.get(attrs.op, False), f"{attrs.op} of {source.value} into {target.value}")
 
 
 WIDE = frozenset({DType.F32, DType.I32, DType.I64})
+SUMS = {*((small, DType.I32) for small in SMALL), (DType.I32, DType.I64)}
+"""Which integers add up in wider ones."""
 
 
 def _gather(at: _Atom, attrs: Gather) -> None:

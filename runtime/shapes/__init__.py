@@ -6,7 +6,7 @@ rely on. The pass that applies them is `runtime.infer`.
 
 from __future__ import annotations
 
-from runtime.shapes import blocks, conv, counts, elementwise, matrix, pads, reduce, slices, views
+from runtime.shapes import blocks, conv, counts, elementwise, matrix, pads, reduce, scan, slices, views
 from runtime.shapes.operands import Rule
 
 RULES: dict[str, Rule] = {
@@ -17,6 +17,7 @@ RULES: dict[str, Rule] = {
     **matrix.RULES,
     **pads.RULES,
     **reduce.RULES,
+    **scan.RULES,
     **slices.RULES,
     **views.RULES,
 }

@@ -20,4 +20,5 @@ def _arg(x: Operands) -> list[Shape]:
     return [shape[: axes[0]] + shape[axes[0] + 1 :]]
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX"), _reduce), "ARG_MAX": _arg}
+REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL")
+RULES: dict[str, Rule] = {**dict.fromkeys(REDUCTIONS, _reduce), **dict.fromkeys(("ARG_MAX", "ARG_MIN"), _arg)}
