@@ -1,4 +1,4 @@
-"""Running sums: as many rounds as the length has bits, in which each element adds what stands 1, 2, 4 before."""
+"""Running sums: as many rounds as the length has bits, in which an element adds what stands 2^k before it."""
 
 from __future__ import annotations
 
