@@ -144,6 +144,7 @@ OPERATORS = {
     "READ_VARIABLE": _unary(),
     "ASSIGN_VARIABLE": Operator((2, 2), (0, 0)),
     # types
+    "DENSIFY": _unary(),
     "QUANTIZE": _unary(),
     "DEQUANTIZE": _unary(),
     "CAST": _unary(),

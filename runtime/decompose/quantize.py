@@ -1,4 +1,4 @@
-"""Changes of element type: QUANTIZE, DEQUANTIZE, CAST, each one MAP."""
+"""Changes of element type: QUANTIZE, DEQUANTIZE, CAST, each one MAP; and DENSIFY, which changes nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from runtime.decompose.rule import BYTES, Lowering, Program, call, const, load
 from runtime.graph import DType
+from runtime.strides import dense
 
 STORED = (*BYTES, DType.I16, DType.I32)
 
@@ -75,4 +76,9 @@ def _low_bits(target: DType) -> Program:
     return call("add", call("floor_mod", call("sub", load(0), const(least)), const(span)), const(least))
 
 
-RULES = {"QUANTIZE": quantize, "DEQUANTIZE": dequantize, "CAST": cast}
+def densify(low: Lowering) -> None:
+    """Sparse constants are dense since the importer."""
+    low.copy(dense(low.out.shape), low.out.shape)
+
+
+RULES = {"DENSIFY": densify, "QUANTIZE": quantize, "DEQUANTIZE": dequantize, "CAST": cast}

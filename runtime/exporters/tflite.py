@@ -31,7 +31,9 @@ DTYPES: dict[str, int] = {
     "int64": schema.TensorType.INT64,
     "bool": schema.TensorType.BOOL,
     "resource": schema.TensorType.RESOURCE,
+    "int4": schema.TensorType.INT4,
 }
+HELD_AS = {"int4": "int8"}  # the array type of a constant, where it has no element type of that name
 BUFFER_ALIGNMENT = 16  # the loader maps the file, so constants must be aligned in it
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -362,7 +364,8 @@ class _Writer:
         return self.table("Tensor", **fields)
 
     def buffer(self, tensor: TensorSpec) -> int:
-        data = np.ascontiguousarray(tensor.data).tobytes()
+        array = np.ascontiguousarray(tensor.data)
+        data = (_nibbles(array) if tensor.dtype == "int4" else array).tobytes()
         self.builder.StartVector(1, len(data), BUFFER_ALIGNMENT)
         self.builder.head -= len(data)
         self.builder.Bytes[self.builder.head : self.builder.head + len(data)] = data
@@ -401,6 +404,15 @@ class _Writer:
         return int(self.builder.EndVector())
 
 
+def _nibbles(numbers: Array) -> Array:
+    """Two numbers of -8..7 in each byte, the first in the low bits."""
+    if numbers.size and not -8 <= numbers.min() <= numbers.max() <= 7:
+        raise ExportError(f"int4 numbers of {numbers.min()}..{numbers.max()}, expected -8..7")
+    fields = np.zeros(-(-numbers.size // 2) * 2, np.uint8)
+    fields[: numbers.size] = numbers.reshape(-1) & 15
+    return np.asarray(fields[::2] | fields[1::2] << 4)
+
+
 def _tensor_index(model: ModelSpec) -> dict[str, int]:
     """Name -> position of every tensor, each of them checked."""
     index: dict[str, int] = {}
@@ -414,8 +426,9 @@ def _tensor_index(model: ModelSpec) -> dict[str, int]:
             raise ExportError(
                 f"{where}: shape {list(tensor.shape)}, expected sizes >= 0, or -1 for a dynamic one"
             )
-        if data is not None and (data.shape, str(data.dtype)) != (tensor.shape, tensor.dtype):
-            got, expected = f"{data.dtype}{list(data.shape)}", f"{tensor.dtype}{list(tensor.shape)}"
+        held = HELD_AS.get(tensor.dtype, tensor.dtype)
+        if data is not None and (data.shape, str(data.dtype)) != (tensor.shape, held):
+            got, expected = f"{data.dtype}{list(data.shape)}", f"{held}{list(tensor.shape)}"
             raise ExportError(f"{where}: data is {got}, expected {expected}")
         if len(tensor.scale) != len(tensor.zero_point):
             got = f"{len(tensor.scale)} scales and {len(tensor.zero_point)} zero points"

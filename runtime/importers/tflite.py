@@ -22,6 +22,7 @@ from runtime.atoms import MAX_RANK
 from runtime.control import subgraphs
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
+from runtime.importers import weights
 from runtime.importers.link import Part, link
 from runtime.operators import ENUMS, OPERATORS, TEXTS, VECTORS, Operator
 
@@ -48,6 +49,11 @@ DTYPES = {
     schema.TensorType.INT64: DType.I64,
     schema.TensorType.BOOL: DType.BOOL,
 }
+PACKED = {17: 4, 19: 2}
+"""Bits of INT4 and INT2, by their numbers, which the bindings lack in part. Constants of them become i8."""
+MAX_SPARSITY = 32
+"""How often a sparse constant may outweigh what the file stores of it; MAX_SHARING comes on top."""
+_SPARSE_VECTORS = {1: schema.Int32Vector, 2: schema.Uint16Vector, 3: schema.Uint8Vector}
 _OPERATOR_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"}
 _TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if name[0] != "_"}
 _GARBAGE = (
@@ -67,7 +73,7 @@ def load(model: bytes, name: str) -> Graph:
     """The graph of a model file; `name` stands in messages.
 
     Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what
-    the engine does not have (custom operators, sparse tensors, other element types).
+    the engine does not have (custom operators, other element types).
     """
     reader = _Reader(model, name)
     try:
@@ -219,15 +225,18 @@ class _Reader:
         self.place += f" {name!r}" if name else ""
         if tensor.Type() == schema.TensorType.RESOURCE:
             return Value(name, (), DType.I32)  # a handle, which the linker resolves
-        if tensor.Type() not in DTYPES:
+        bits = PACKED.get(tensor.Type(), 0)
+        if not bits and tensor.Type() not in DTYPES:
             raise self.lacking(f"element type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())}")
-        dtype = DTYPES[tensor.Type()]
-        if tensor.Sparsity() is not None:
-            raise self.lacking("sparse storage")
+        dtype = DType.I8 if bits else DTYPES[tensor.Type()]
         shape = self.shape(tensor, dtype)
         if not 0 <= tensor.Buffer() < max(buffers, 1):
             raise self.bad(f"buffer {tensor.Buffer()} is outside 0..{buffers - 1}")
-        data = self.data(model.Buffers(tensor.Buffer()), shape, dtype) if buffers else None
+        buffer = self.stored(model.Buffers(tensor.Buffer())) if buffers else None
+        if bits or tensor.Sparsity() is not None:
+            data: Array | None = self.unpacked(buffer, tensor, shape, dtype, bits)
+        else:
+            data = self.data(buffer, shape, dtype)
         return Value(name, shape, dtype, self.quantization(tensor, shape, dtype), data)
 
     def shape(self, tensor: Any, dtype: DType) -> Shape:
@@ -240,25 +249,64 @@ class _Reader:
             )
         return shape
 
-    def data(self, buffer: Any, shape: Shape, dtype: DType) -> Array | None:
-        """The constant in a buffer; None for the empty buffer of a tensor that is computed."""
+    def stored(self, buffer: Any) -> Array | None:
+        """The bytes of a buffer; None for the empty buffer of a tensor that is computed."""
         if (offset := self.present(buffer, "its buffer").Offset()) > 1:
             if offset + buffer.Size() > len(self.bytes):
                 raise self.bad(f"data at {offset}..{offset + buffer.Size()} of {len(self.bytes)} bytes")
             raise self.lacking("data outside the flatbuffer")
-        expected = math.prod(shape) * dtype.size
-        if (length := buffer.DataLength()) == 0:
-            return np.zeros(shape, dtype.numpy) if expected == 0 else None
-        if length != expected:
-            raise self.bad(f"{length} bytes of data, expected {expected} for {dtype.value} {shape}")
+        self.charge(buffer.DataLength())
+        return np.asarray(buffer.DataAsNumpy()) if buffer.DataLength() else None
+
+    def charge(self, length: int) -> None:
+        """Bytes of constants, charged to the budget of the whole file."""
         self.data_budget -= length
         if self.data_budget < 0:
             raise self.bad(f"the constants so far are more than {MAX_SHARING} times the file")
-        stored = buffer.DataAsNumpy()
+
+    def data(self, stored: Array | None, shape: Shape, dtype: DType) -> Array | None:
+        expected = math.prod(shape) * dtype.size
+        if stored is None:
+            return np.zeros(shape, dtype.numpy) if expected == 0 else None
+        if stored.size != expected:
+            raise self.bad(f"{stored.size} bytes of data, expected {expected} for {dtype.value} {shape}")
         if dtype is DType.BOOL:
             stored = stored != 0  # a bool that is neither 0 nor 1 is not one
         data: Array = np.require(stored, requirements="C").view(dtype.numpy).reshape(shape)
         return data
+
+    def unpacked(self, stored: Array | None, tensor: Any, shape: Shape, dtype: DType, bits: int) -> Array:
+        """A constant of fewer bits or in sparse storage, dense."""
+        table = tensor.Sparsity()
+        if stored is None or (bits and table is not None):
+            raise self.lacking("packed numbers that are computed at run time, or sparse as well")
+        if bits:
+            return weights.unpacked(stored, shape, bits)
+        self.charge(math.prod(shape) * dtype.size // MAX_SPARSITY)
+        sparsity = weights.Sparsity(
+            self.integers(table, "TraversalOrder", "traversal order"),
+            self.integers(table, "BlockMap", "block map"),
+            tuple(
+                self.level(self.present(table.DimMetadata(i), f"dimension {i}"))
+                for i in range(self.count(table.DimMetadataLength(), 2 * MAX_RANK, "sparse dimensions"))
+            ),
+        )
+        return weights.densified(stored.view(dtype.numpy), shape, sparsity)
+
+    def level(self, table: Any) -> weights.Level:
+        if table.Format() == schema.DimensionType.DENSE:
+            return weights.Level(table.DenseSize())
+        lists = (
+            (table.ArraySegmentsType(), table.ArraySegments()),
+            (table.ArrayIndicesType(), table.ArrayIndices()),
+        )
+        segments, indices = (self.sparse_numbers(kind, union) for kind, union in lists)
+        return weights.Level(0, segments, indices)
+
+    def sparse_numbers(self, kind: int, union: Any) -> Array:
+        vector = _SPARSE_VECTORS[kind]()
+        vector.Init(self.present(union, "a list of a sparse dimension").Bytes, union.Pos)
+        return self.numbers(vector, "Values", "entries of a sparse dimension")
 
     def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
         table = tensor.Quantization()

@@ -23,5 +23,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"), broadcast),
     **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "HARD_SWISH", "LOGISTIC", "TANH"), same),
     **dict.fromkeys(("ABS", "NEG", "EXP", "SQRT", "RSQRT"), same),
-    **dict.fromkeys(("SOFTMAX", "QUANTIZE", "DEQUANTIZE", "CAST"), same),
+    **dict.fromkeys(("SOFTMAX", "QUANTIZE", "DEQUANTIZE", "DENSIFY", "CAST"), same),
 }

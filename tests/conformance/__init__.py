@@ -22,6 +22,7 @@ from tests.conformance import (
     slices,
     transpose_conv,
     views,
+    weights,
 )
 from tests.conformance.case import Case
 
@@ -41,4 +42,5 @@ CASES: list[Case] = [
     *slices.CASES,
     *transpose_conv.CASES,
     *views.CASES,
+    *weights.CASES,
 ]

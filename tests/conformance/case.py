@@ -14,6 +14,7 @@ from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
 from runtime.importers.tflite import load
 from runtime.infer import infer
 from runtime.operators import OPERATORS, TEXTS, VECTORS
+from tests.conformance.packed import Sparse, Writer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Options = Mapping[str, Any]
@@ -62,11 +63,13 @@ class X:
 class W:
     """Constant weights: in int8 one scale per slice of `axis` (None: one for all), in uint8 a zero point.
 
-    Their type is that of the case, int8 under int16, or `dtype`."""
+    Their type is that of the case, int8 under int16, or `dtype`. Sparse ones are written as (traversal order,
+    blocks, which dimensions in the order are compressed)."""
 
     shape: tuple[int, ...]
     axis: int | None = 0
     dtype: str = ""
+    sparse: tuple[tuple[int, ...], tuple[tuple[int, int], ...], frozenset[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,8 @@ class Maker:
             scale = self.scale(i, dtype)
             self.tensors.append(TensorSpec(name, operand.shape, dtype, **scale, variable=True))
         elif isinstance(operand, W):
-            self.tensors.append(self.weights(name, operand))
+            dense = self.weights(name, operand)
+            self.tensors.append(dense if operand.sparse is None else self.thinned(dense, *operand.sparse))
         elif isinstance(operand, B):
             self.tensors.append(self.bias(name, operand))
         else:
@@ -182,13 +186,27 @@ class Maker:
         dtype = w.dtype or {"int16": "int8"}.get(self.dtype, self.dtype)
         if dtype == "float32":
             return TensorSpec.constant(name, self.rng.normal(size=w.shape).astype(np.float32))
-        low, high = (0, 256) if dtype == "uint8" else (-127, 128)
-        data = self.rng.integers(low, high, w.shape).astype(dtype)
+        if dtype == "float16":
+            return TensorSpec.constant(name, self.rng.normal(size=w.shape).astype(np.float16))
+        low, high = {"uint8": (0, 256), "int4": (-7, 8)}.get(dtype, (-127, 128))
+        data = self.rng.integers(low, high, w.shape).astype(exporter.HELD_AS.get(dtype, dtype))
         if dtype == "uint8" or w.axis is None:
             return TensorSpec(name, w.shape, dtype, data, (0.01,), (121 if dtype == "uint8" else 0,))
         count = w.shape[w.axis]
         scales = tuple(float(s) for s in self.rng.uniform(0.001, 0.02, count).astype(np.float32))
-        return TensorSpec(name, w.shape, "int8", data, scales, (0,) * count, w.axis)
+        return TensorSpec(name, w.shape, dtype, data, scales, (0,) * count, w.axis)
+
+    def thinned(self, dense: TensorSpec, order: Any, blocks: Any, compressed: Any) -> Sparse:
+        """The same weights with two of three blocks zero, to be written sparse."""
+        kept = self.rng.random([n // dict(blocks).get(i, 1) for i, n in enumerate(dense.shape)]) < 0.33
+        for axis, size in blocks:
+            kept = kept.repeat(size, axis)
+        assert dense.data is not None
+        data, scale = np.where(kept, dense.data, 0).astype(dense.data.dtype), (dense.scale, dense.zero_point)
+        axis = dense.quantized_dimension
+        return Sparse(
+            dense.name, dense.shape, dense.dtype, data, *scale, axis, False, order, blocks, compressed
+        )
 
     def bias(self, name: str, b: B) -> TensorSpec:
         if self.dtype == "float32":
@@ -245,4 +263,4 @@ class Maker:
 
 def written(spec: ModelSpec) -> bytes:
     with mock.patch.object(exporter, "OPERATORS", WRITTEN):
-        return exporter.write(spec)
+        return Writer(spec).model()

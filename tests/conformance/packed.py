@@ -1,0 +1,96 @@
+"""How sparse weights are written, which the project itself only reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tflite as schema
+
+from runtime.exporters import tflite as exporter
+from runtime.exporters.tflite import TensorSpec
+from runtime.importers.weights import Level, Sparsity
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sparse(TensorSpec):
+    """A constant whose `data` is dense and is written sparse."""
+
+    order: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, int], ...] = ()
+    compressed: frozenset[int] = frozenset()
+
+
+def encoded(data: Array, spec: Sparse) -> tuple[Array, Sparsity]:
+    """(values that are stored, sparsity) by the format: dimensions in traversal order, some compressed.
+
+    `spec.blocks` are (dimension, size); `spec.compressed` are positions in the order.
+    """
+    sizes, inner = list(data.shape), []
+    split: list[int] = []
+    for dimension, size in enumerate(data.shape):
+        block = dict(spec.blocks).get(dimension)
+        if block is not None:
+            sizes[dimension] = size // block
+            inner.append(2 * dimension + 1)
+        split += [sizes[dimension], block or 1]
+    axes = [2 * dimension for dimension in range(data.ndim)] + inner
+    whole = data.reshape(split).transpose([*axes, *sorted(set(range(2 * data.ndim)) - set(axes))])
+    whole = whole.reshape(whole.shape[: len(axes)]).transpose(spec.order)
+    parts, levels = [whole], []
+    for position in range(whole.ndim):
+        size = whole.shape[position]
+        if position not in spec.compressed:
+            levels.append(Level(size))
+            parts = [part[i] for part in parts for i in range(size)]
+            continue
+        found = [[i for i in range(size) if np.any(part[i])] for part in parts]
+        segments = np.cumsum([0, *map(len, found)])
+        levels.append(Level(0, segments, np.array([i for row in found for i in row], np.int64)))
+        parts = [part[i] for part, row in zip(parts, found, strict=True) for i in row]
+    values = np.array([np.asarray(part) for part in parts], data.dtype)
+    return values, Sparsity(spec.order, tuple(d for d, _ in spec.blocks), tuple(levels))
+
+
+class Writer(exporter._Writer):
+    """Writes tensors that are `Sparse`, which the project's own writer does not."""
+
+    sparsity: int = 0
+
+    def buffer(self, tensor: TensorSpec) -> int:
+        if isinstance(tensor, Sparse) and tensor.data is not None:
+            values = encoded(tensor.data, tensor)[0]
+            return super().buffer(TensorSpec(tensor.name, values.shape, tensor.dtype, values))
+        return super().buffer(tensor)
+
+    def tensor(self, scope: Any, tensor: TensorSpec) -> int:
+        if isinstance(tensor, Sparse) and tensor.data is not None:
+            sparsity = encoded(tensor.data, tensor)[1]
+            metadata = self.offsets([self.level(level) for level in sparsity.levels])
+            order, blocks = (self.numbers(x, "int32") for x in (sparsity.order, sparsity.blocks))
+            self.sparsity = self.table(
+                "SparsityParameters", TraversalOrder=order, BlockMap=blocks, DimMetadata=metadata
+            )
+        return super().tensor(scope, tensor)
+
+    def level(self, level: Level) -> int:
+        if level.segments is None or level.indices is None:
+            return self.table("DimensionMetadata", DenseSize=level.size)
+        segments = self.table("Int32Vector", Values=self.numbers(level.segments, "int32"))
+        indices = self.table("Uint8Vector", Values=self.numbers(level.indices, "uint8"))
+        return self.table(
+            "DimensionMetadata",
+            Format=schema.DimensionType.SPARSE_CSR,
+            ArraySegmentsType=schema.SparseIndexVector.Int32Vector,
+            ArraySegments=segments,
+            ArrayIndicesType=schema.SparseIndexVector.Uint8Vector,
+            ArrayIndices=indices,
+        )
+
+    def table(self, name: str, **fields: float) -> int:
+        if name == "Tensor" and self.sparsity:
+            fields, self.sparsity = {**fields, "Sparsity": self.sparsity}, 0
+        return super().table(name, **fields)
