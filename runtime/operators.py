@@ -51,6 +51,7 @@ FUSED = "fused_activation_function"
 BIAS_TYPE = "quantized_bias_type"
 SLIDING = ("padding", "stride_w", "stride_h", FUSED)
 DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
+SPATIAL = (*DILATED, "stride_d", "dilation_d_factor")
 POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
 STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset")
 
@@ -63,8 +64,11 @@ OPERATORS = {
     "TRANSPOSE_CONV": Operator(
         (3, 4), table="TransposeConvOptions", fields=("padding", "stride_w", "stride_h", FUSED, BIAS_TYPE)
     ),
+    "CONV_3D": Operator((2, 3), table="Conv3DOptions", fields=SPATIAL),
+    "CONV_3D_TRANSPOSE": Operator((3, 4), table="Conv3DOptions", fields=SPATIAL),
     "AVERAGE_POOL_2D": POOL,
     "MAX_POOL_2D": POOL,
+    "L2_POOL_2D": POOL,
     "FULLY_CONNECTED": Operator(
         (2, 3),
         table="FullyConnectedOptions",

@@ -12,6 +12,7 @@ from runtime.control import CONTROL, map_subgraphs
 from runtime.decompose import (
     blocks,
     conv,
+    conv_3d,
     counts,
     elementwise,
     matrix,
@@ -32,6 +33,7 @@ from runtime.graph import Graph, Node, Value
 RULES: dict[str, Rule] = {
     **blocks.RULES,
     **conv.RULES,
+    **conv_3d.RULES,
     **counts.RULES,
     **elementwise.RULES,
     **matrix.RULES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,6 +43,20 @@ def average_pool(low: Lowering) -> None:
         low.map(call("clamp", mean, args=low.stored_range()), inputs, compute="i32")
 
 
+def l2_pool(low: Lowering) -> None:
+    """The root of the mean of squares, of floats: an average pool between two MAPs."""
+    if {low.x.value(0).dtype, low.out.dtype} != {DType.F32}:
+        low.types()
+    squares = low.map(call("square", load(0)), low.node.inputs, low.temp(low.x.shape(0), DType.F32))
+    mean = low.temp(low.out.shape, DType.F32)
+    attrs = {**low.node.attrs, "fused_activation_function": "NONE"}
+    node = replace(low.node, inputs=(squares,), outputs=(mean,), attrs=attrs)
+    inner = Lowering(low.values, node, low.kernels)
+    average_pool(inner)
+    low.nodes += inner.nodes
+    low.map(bounded(call("sqrt", load(0)), low.float_range()), [mean])
+
+
 def check_types(low: Lowering) -> None:
     x = low.x.value(0)
     if x.dtype is not low.out.dtype or x.dtype not in (DType.F32, *BYTES, DType.I16):
@@ -65,4 +80,4 @@ def inside(low: Lowering, sliding: Windows) -> tuple[Array, Array]:
     return counts[0].reshape(-1, 1, 1), counts[1].reshape(-1, 1)
 
 
-RULES = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool}
+RULES = {"AVERAGE_POOL_2D": average_pool, "MAX_POOL_2D": max_pool, "L2_POOL_2D": l2_pool}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from runtime.atoms import Gemm, Raster, Region, View
@@ -40,20 +41,22 @@ def spread(low: Lowering) -> None:
     target = View(0, (image, stride[0] * row, stride[1] * column, 1, row, column))
     sizes = low.values[taps].shape
     low.emit(Raster((Region(0, dense(sizes), target, sizes),), mode="add"), [taps], added)
-    finished(low, cut(low, added, (kernel[0], kernel[1]), (stride[0], stride[1])))
+    finished(low, cut(low, added, zip(low.out.shape[1:3], kernel, stride, strict=True)))
 
 
-def cut(low: Lowering, added: int, kernel: tuple[int, int], stride: tuple[int, int]) -> int:
-    """The output's part of what was added up; nothing falls on an output element beyond it."""
-    _, *full, _ = low.values[added].shape
-    batch, *out, units = low.out.shape
-    before = [window(low.x.attr("padding"), *axis)[1] for axis in zip(out, kernel, stride, strict=True)]
-    rows, columns = (min(f - b, o) for f, b, o in zip(full, before, out, strict=True))
-    if (rows, columns) == tuple(full) == tuple(out):
+def cut(low: Lowering, added: int, axes: Iterable[tuple[int, ...]]) -> int:
+    """The output's part of what was added up; nothing falls on an output element beyond it.
+
+    `axes` gives (output size, kernel, stride and, where there is one, dilation) of each spatial axis.
+    """
+    batch, *full, units = low.values[added].shape
+    before = [window(low.x.attr("padding"), *axis)[1] for axis in axes]
+    part = [min(f - b, o) for f, b, o in zip(full, before, low.out.shape[1:-1], strict=True)]
+    if (batch, *part, units) == (batch, *full, units) == low.out.shape:
         return added
     source, target = dense((batch, *full, units)).strides, dense(low.out.shape)
-    start = before[0] * source[1] + before[1] * source[2]
-    region = Region(0, View(start, source), target, (batch, rows, columns, units))
+    start = sum(b * stride for b, stride in zip(before, source[1:-1], strict=True))
+    region = Region(0, View(start, source), target, (batch, *part, units))
     return low.raster([region], [added], low.temp(low.out.shape, sum_type(low)), fill=0)
 
 

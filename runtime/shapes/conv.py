@@ -53,19 +53,53 @@ def _depthwise(x: Operands) -> list[Shape]:
 
 
 def _transpose_conv(x: Operands) -> list[Shape]:
-    out, (units, *kernel, depth), data = x.constant(0), x.shape(1, rank=4), x.shape(2, rank=4)
-    if len(out) != 4 or (out[0], out[3]) != (data[0], units) or min(out) < 1:
-        raise x.bad(f"output shape {out}, expected ({data[0]}, height, width, {units})")
-    if data[3] != depth:
-        raise x.bad(f"weights {(units, *kernel, depth)} do not fit an input of {data[3]} channels")
-    bias(x, units, operand=3)
+    units, *kernel, depth = x.shape(1, rank=4)
     strides = x.positive("stride_h"), x.positive("stride_w")
-    source = tuple(
-        window(x.attr("padding"), *axis)[0] for axis in zip(out[1:3], kernel, strides, strict=True)
-    )
-    if source != data[1:3]:
-        raise x.bad(f"windows of {tuple(kernel)} over {out[1:3]} are {source}, the input is {data[1:3]}")
+    return _transposed(x, (kernel[0], kernel[1]), strides, (1, 1), (depth, units))
+
+
+def _transposed(
+    x: Operands, kernel: Shape, strides: Shape, dilation: Shape, channels: tuple[int, int]
+) -> list[Shape]:
+    """The output shape that operand 0 gives, whose windows have to be as many as operand 2 has elements."""
+    out, data, (depth, units) = x.constant(0), x.shape(2, rank=len(kernel) + 2), channels
+    if len(out) != len(data) or (out[0], out[-1]) != (data[0], units) or min(out) < 1:
+        raise x.bad(f"output shape {out}, expected ({data[0]}, {len(kernel)} sizes, {units})")
+    if data[-1] != depth:
+        raise x.bad(f"weights {x.shape(1)} do not fit an input of {data[-1]} channels")
+    bias(x, units, operand=3)
+    axes = zip(out[1:-1], kernel, strides, dilation, strict=True)
+    source = tuple(window(x.attr("padding"), *axis)[0] for axis in axes)
+    if source != data[1:-1]:
+        raise x.bad(f"windows of {kernel} over {out[1:-1]} are {source}, the input is {data[1:-1]}")
     return [out]
+
+
+def spatial(x: Operands) -> tuple[Shape, Shape]:
+    """(strides, dilation) of a convolution in three dimensions, each as (depth, height, width)."""
+    strides, dilation = (tuple(x.positive(name.format(axis)) for axis in "dhw") for name in _SPATIAL)
+    return strides, dilation
+
+
+_SPATIAL = ("stride_{}", "dilation_{}_factor")
+
+
+def _conv_3d(x: Operands) -> list[Shape]:
+    batch, *sizes, channels = x.shape(0, rank=5)
+    *kernel, depth, units = x.shape(1, rank=5)
+    if channels != depth:
+        raise x.bad(f"weights {x.shape(1)} do not fit an input of {channels} channels")
+    bias(x, units)
+    axes = zip(sizes, kernel, *spatial(x), strict=True)
+    out = tuple(window(x.attr("padding"), *axis)[0] for axis in axes)
+    if min(out) < 1:
+        raise x.bad(f"a window of {tuple(kernel)} does not fit an input of {tuple(sizes)}")
+    return [(batch, *out, units)]
+
+
+def _conv_3d_transpose(x: Operands) -> list[Shape]:
+    *kernel, units, depth = x.shape(1, rank=5)
+    return _transposed(x, tuple(kernel), *spatial(x), (depth, units))
 
 
 def _pool(x: Operands) -> list[Shape]:
@@ -77,6 +111,9 @@ RULES: dict[str, Rule] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transpose_conv,
+    "CONV_3D": _conv_3d,
+    "CONV_3D_TRANSPOSE": _conv_3d_transpose,
+    "L2_POOL_2D": _pool,
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import product
 
-from tests.conformance.case import RELU, RELU6, RELU_N1, Case, X
+from tests.conformance.case import FLOAT, RELU, RELU6, RELU_N1, Case, X
 from tests.conformance.conv import IMAGE, SAME, STRIDED, TYPES, VALID
 
 CASES = [
     *(
-        Case(op, (X(shape),), {**window, **padding}, TYPES, same=True, builtin=TYPES)
+        Case(op, (X(shape),), {**window, **padding}, types, same=True, builtin=types)
         for op, shape, window, padding in product(
-            ("AVERAGE_POOL_2D", "MAX_POOL_2D"),
+            ("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"),
             ((2, 7, 9, 4), (1, 5, 6, 3), (3, 8, 8, 1)),
             (
                 {"filter_height": 3, "filter_width": 4, **STRIDED, **RELU_N1},
@@ -21,6 +21,7 @@ CASES = [
             ),
             (SAME, VALID),
         )
+        for types in (FLOAT if op == "L2_POOL_2D" else TYPES,)
     ),
     Case("AVERAGE_POOL_2D", (IMAGE,), {**VALID, **RELU6, "filter_height": 7, "filter_width": 9}, same=True),
 ]  # fmt: skip
