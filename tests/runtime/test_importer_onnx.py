@@ -154,6 +154,55 @@ def test_whole_models(made: Callable[[], bytes], shape: tuple[int, ...]) -> None
         pytest.skip(str(error))
 
 
+AFTER: list[tuple[str, dict[str, Array], dict[str, Any]]] = [
+    ("Relu", {}, {}),
+    ("Mul", {"k": weights(4, 1, 1)}, {}),
+    ("Mul", {"k": weights(1, 1, 1, 1)}, {}),
+    ("Add", {"k": weights(4, 1, 1)}, {}),
+    ("Add", {"k": weights(1, 4, 6, 6)}, {}),
+    ("Add", {"k": weights(6)}, {}),
+    ("Mul", {"k": weights(2, 1, 4, 1, 1)[0]}, {}),
+    ("Pad", {"p": longs(0, 1, 2, 0, 0, 0, 1, 3)}, {}),
+    ("Pad", {"p": longs(0, 1, 2, 0, 0, 0, 1, 3), "v": number(2)}, {}),
+    ("Slice", {"a": longs(1, 2), "b": longs(3, 5), "c": longs(1, 3)}, {}),
+    ("Slice", {"a": longs(3, 5), "b": longs(0, -99), "c": longs(1, 3), "d": longs(-1, -2)}, {}),
+    ("ReduceMean", {}, {"axes": [2, 3], "keepdims": 1}),
+    ("ReduceMean", {}, {"axes": [2, 3], "keepdims": 0}),
+    ("ReduceMax", {}, {"axes": [1], "keepdims": 0}),
+    ("ReduceSum", {"axes": longs(-1, 0)}, {"keepdims": 0}),
+    ("Softmax", {}, {"axis": 1}),
+    ("Softmax", {}, {"axis": 2}),
+    ("Transpose", {}, {"perm": [0, 3, 1, 2]}),
+    ("Reshape", {"s": longs(1, 2, 2, 6, 6)}, {}),
+    ("Concat", {"k": weights(1, 3, 6, 6)}, {"axis": 1}),
+    ("Concat", {"k": weights(1, 4, 2, 6)}, {"axis": -2}),
+]
+
+
+@pytest.mark.parametrize(("op", "constants", "attrs"), AFTER)
+def test_what_stands_between_two_convolutions(
+    op: str, constants: dict[str, Array], attrs: dict[str, Any]
+) -> None:
+    """Alone and before a second operator of images, where the result is one."""
+    nodes = [node("Conv", ["x", "kernel", "bias"], ["y0"]), node(op, ["y0", *constants], ["m"], **attrs)]
+    held = {"kernel": weights(4, 3, 3, 3), "bias": weights(4, seed=1), **constants}
+    inputs = drawn(x=(1, 3, 8, 8))
+    end = model(nodes, [tensor("x", 1, 3, 8, 8)], held)
+    compare(end, inputs, op)
+    if len(oracle(end, inputs)[0].shape) == 4:
+        nodes.append(node("MaxPool", ["m"], ["y"], kernel_shape=[1, 1]))
+        compare(model(nodes, [tensor("x", 1, 3, 8, 8)], held), inputs, op)
+
+
+def test_a_convolutional_network_has_no_transposes_inside() -> None:
+    """One on the way in; factors, biases and activations are part of the convolutions."""
+    operators = [node.op for node in load(convolutional(), "model").nodes]
+    assert operators == [
+        "TRANSPOSE", "PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MAX_POOL_2D", "MEAN", "TRANSPOSE",
+        "RESHAPE", "FULLY_CONNECTED", "SOFTMAX",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 8), (3, 5, 8)])
 def test_open_dimensions_take_the_shape_that_the_caller_gives(shape: tuple[int, ...]) -> None:
     inputs = drawn(x=shape)
@@ -233,7 +282,8 @@ REFUSED: list[tuple[bytes, type[Exception], str]] = [
     (short(), ModelError, r"constant 'w': 4 bytes of data, expected 864 for f32 \(8, 3, 3, 3\)"),
     (single("Relu", ["x"], {}, opset=12), UnsupportedError, r"opset 12, expected 13..22"),
     (single("Relu", ["x"], {}, opset=23), UnsupportedError, r"opset 23, expected 13..22"),
-    (single("Loop", ["x"], {}), UnsupportedError, "Loop#0: operator Loop is not known"),
+    (single("Loop", ["x"], {}), UnsupportedError, "Loop#0: control flow is not known"),
+    (single("Nothing", ["x"], {}), UnsupportedError, "Nothing#0: operator Nothing is not known"),
     (single("Relu", ["q"], {}), ModelError, "Relu#0: input 'q' is not produced before it is used"),
     (single("Relu", ["x", "x"], {}), ModelError, r"Relu#0: 2 inputs, expected 1..1"),
     (single("Relu", ["x"], {}, alpha=1.0), UnsupportedError, "attribute 'alpha' is not known"),

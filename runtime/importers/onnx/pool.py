@@ -43,6 +43,8 @@ def max_pool(t: Translation) -> int:
     x = t.input(0)
     if len(t.step.outputs) > 1 and t.step.outputs[1]:
         raise t.lacking("the output Indices")
+    if t.dtype(x) not in (DType.F32, DType.I8, DType.U8):
+        raise t.lacking(f"element type {t.dtype(x).value}, expected f32, i8 or u8")
     least = -math.inf if t.dtype(x) is DType.F32 else float(np.iinfo(t.dtype(x).numpy).min)
     found = _axes(t, x)
     if not _is_image(found):

@@ -23,6 +23,7 @@ from runtime.importers.onnx import (
     resize,
     views,
 )
+from runtime.importers.onnx.layout import joined
 from runtime.importers.onnx.reader import Body, Kind, Step, declared_shapes, parse
 from runtime.importers.onnx.translation import Builder, Row, Translation
 from runtime.shapes.operands import checked
@@ -70,7 +71,8 @@ def load(data: bytes, name: str, input_shapes: Mapping[int, Shape] | None = None
 
 def _numbered(builder: Builder, inputs: list[int], outputs: list[int]) -> Graph:
     """Inputs first, then outputs, whose ids so depend on no shape; then what else the nodes name."""
-    named = (i for node in builder.nodes for i in (*node.inputs, *node.outputs) if i != ABSENT)
+    needed = joined(builder.values, builder.nodes, outputs)
+    named = (i for node in needed for i in (*node.inputs, *node.outputs) if i != ABSENT)
     new = {old: i for i, old in enumerate(dict.fromkeys([*inputs, *outputs, *named]))}
     nodes = tuple(
         replace(
@@ -78,7 +80,7 @@ def _numbered(builder: Builder, inputs: list[int], outputs: list[int]) -> Graph:
             inputs=tuple(new.get(i, ABSENT) for i in node.inputs),
             outputs=tuple(new[i] for i in node.outputs),
         )
-        for node in builder.nodes
+        for node in needed
     )
     values = tuple(builder.values[old] for old in new)
     return Graph(values, nodes, tuple(new[i] for i in inputs), tuple(new[i] for i in outputs))
@@ -102,6 +104,8 @@ def _bind(builder: Builder, scope: dict[str, int], name: str, index: int) -> Non
 
 def _translate(builder: Builder, scope: dict[str, int], step: Step) -> None:
     where = f"{builder.name}: {step.source}"
+    if step.op in ("If", "Loop", "Scan"):
+        raise UnsupportedError(f"{where}: control flow is not known; unroll it when exporting")
     if step.op not in ROWS:
         raise UnsupportedError(
             f"{where}: operator {step.op} is not known; rewrite it with others when exporting"

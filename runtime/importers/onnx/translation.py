@@ -19,6 +19,7 @@ from runtime.backends import reference
 from runtime.decompose import decompose
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
+from runtime.importers.onnx.layout import Order, put_off
 from runtime.importers.onnx.reader import MAX_NODES, Body, Kind, Step
 from runtime.infer import infer
 from runtime.operators import MANY, OPERATORS
@@ -45,6 +46,7 @@ class Builder:
         self.name, self.opset = name, opset
         self.budget = MAX_MADE + MAX_SHARING * file_bytes
         self.values, self.nodes = list[Value](), list[Node]()
+        self.turned = dict[int, tuple[int, Order]]()
 
     def add(self, value: Value) -> int:
         self.values.append(value)
@@ -61,19 +63,47 @@ class Builder:
     ) -> list[int]:
         """One GRAPH operator; the ids of its outputs, whose shapes are inferred.
 
-        Computed at once where everything is constant and small. Raises UnsupportedError for an operator that
-        the engine does not have.
+        It comes before the transposes that made its operands where it can. Computed at once where everything
+        is constant and small. Raises UnsupportedError for an operator that the engine does not have.
         """
         if op not in OPERATORS:
             raise UnsupportedError(f"{self.name}: {source}: needs {op}, which the engine does not have yet")
+        given = {name: ATTRIBUTES.get(name, 0) for name in OPERATORS[op].fields} | attrs
+        if (plan := put_off(self.values, self.turned, op, inputs, given)) is None:
+            return self._emit(op, inputs, outputs, source, given)
+        operands = [o if isinstance(o, int) else self.constant(o, f"{source}/turned") for o in plan.operands]
+        made = self._emit(op, operands, outputs, source, plan.attrs)
+        return [self.transpose(index, plan.order, source) for index in made]
+
+    def transpose(self, index: int, order: Order, source: str) -> int:
+        """A value with its axes in another order: of what it was made of, where a transpose made it."""
+        if index in self.turned:
+            index, first = self.turned[index]
+            order = tuple(first[axis] for axis in order)
+        if order == tuple(range(len(order))):
+            return index
+        value = self.values[index]
+        axes = self.constant(np.array(order, np.int32), f"{source}/order")
+        result = Value(f"{value.name}/turned", (), value.dtype)
+        (made,) = self._emit("TRANSPOSE", [index, axes], [result], source, {})
+        self.turned[made] = index, order
+        return made
+
+    def _emit(
+        self,
+        op: str,
+        inputs: Sequence[int],
+        outputs: Sequence[Value],
+        source: str,
+        attrs: Mapping[str, Any],
+    ) -> list[int]:
         if len(self.nodes) >= MAX_NODES:
             raise UnsupportedError(f"{self.name}: {source}: more than {MAX_NODES} operators")
-        given = {name: ATTRIBUTES.get(name, 0) for name in OPERATORS[op].fields} | attrs
         operands = [self.values[i] for i in inputs if i != ABSENT]
         ids = iter(range(len(operands)))
         local = tuple(ABSENT if i == ABSENT else next(ids) for i in inputs)
         ends = tuple(range(len(operands), len(operands) + len(outputs)))
-        node = Node(op, local, ends, MappingProxyType(given), source)
+        node = Node(op, local, ends, MappingProxyType(dict(attrs)), source)
         alone = infer(Graph((*operands, *outputs), (node,), (), ends))
         results = list(alone.values[len(operands) :])
         if all(v.data is not None for v in operands) and all(v.elements <= MAX_LIST for v in results):
@@ -184,7 +214,7 @@ class Translation:
     def like(self, number: float, index: int) -> int:
         """A scalar of the type of a value."""
         dtype = self.dtype(index)
-        if dtype is not DType.F32:
+        if dtype.numpy.kind != "f":
             limits = (0, 1) if dtype is DType.BOOL else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
             number = int(min(max(number, limits[0]), limits[1]))
         return self.constant(number, dtype)
@@ -207,7 +237,7 @@ class Translation:
             return index
         if data is not None:
             return self.constant(data.transpose(order))
-        return self.emit("TRANSPOSE", index, self.sizes(order))
+        return self.builder.transpose(index, tuple(order), self.source)
 
     def reshape(self, index: int, shape: Shape) -> int:
         value = self.value(index)
