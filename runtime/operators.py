@@ -53,6 +53,7 @@ SLIDING = ("padding", "stride_w", "stride_h", FUSED)
 DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
 SPATIAL = (*DILATED, "stride_d", "dilation_d_factor")
 POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
+RESIZE = ("align_corners", "half_pixel_centers")
 STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset")
 
 OPERATORS = {
@@ -124,6 +125,8 @@ OPERATORS = {
     "DYNAMIC_UPDATE_SLICE": Operator((3, 3)),
     "PACK": Operator((1, MANY), table="PackOptions", fields=("axis", "values_count")),
     "GATHER": _binary("GatherOptions", "axis", "batch_dims"),
+    "RESIZE_BILINEAR": _binary("ResizeBilinearOptions", *RESIZE),
+    "RESIZE_NEAREST_NEIGHBOR": _binary("ResizeNearestNeighborOptions", *RESIZE),
     # shapes and sequences of numbers
     "SHAPE": Operator((1, 1), table="ShapeOptions", hints=("out_type",)),
     "RANK": _unary(),

@@ -6,7 +6,19 @@ rely on. The pass that applies them is `runtime.infer`.
 
 from __future__ import annotations
 
-from runtime.shapes import blocks, conv, counts, elementwise, matrix, pads, reduce, scan, slices, views
+from runtime.shapes import (
+    blocks,
+    conv,
+    counts,
+    elementwise,
+    matrix,
+    pads,
+    reduce,
+    resize,
+    scan,
+    slices,
+    views,
+)
 from runtime.shapes.operands import Rule
 
 RULES: dict[str, Rule] = {
@@ -17,6 +29,7 @@ RULES: dict[str, Rule] = {
     **matrix.RULES,
     **pads.RULES,
     **reduce.RULES,
+    **resize.RULES,
     **scan.RULES,
     **slices.RULES,
     **views.RULES,

@@ -21,6 +21,7 @@ STRIDED = {
     "offset": False,
 }
 
+RESIZE = {"align_corners": True, "half_pixel_centers": True}
 DOTS = {**STRIDED, "ellipsis_mask": 2}
 
 
@@ -157,6 +158,9 @@ def test_sizes_that_do_not_split_an_axis_are_refused(sizes, count, message):
         ("REDUCE_PROD", ((2, 3), [2]), {"keep_dims": True}, ModelError, "axis 2 is outside"),
         ("ARG_MIN", ((2, 3), [0, 1]), {}, ModelError, "2 axes, expected 1"),
         ("CUMSUM", ((2, 3), [0, 1]), {"exclusive": 0, "reverse": 0}, ModelError, "2 axes, expected 1"),
+        ("RESIZE_BILINEAR", ((1, 2, 2, 1), [3, 0]), RESIZE, ModelError, "a height and a width >= 1"),
+        ("RESIZE_BILINEAR", ((1, 2, 2, 1), [3, 3]), RESIZE, ModelError, "at most one"),
+        ("RESIZE_NEAREST_NEIGHBOR", ((2, 2, 1), [3, 3]), RESIZE, ModelError, "expected rank 4"),
         ("SPLIT", ([0], (5,)), {"num_splits": 2}, ModelError, "does not split into 2"),
         ("ADD", ((2, 3), (4,)), {}, ModelError, "do not broadcast"),
         ("CONCATENATION", ((2, 3), (3, 3)), {"axis": 1}, ModelError, "differ outside axis 1"),
