@@ -57,6 +57,7 @@ class Interpreter:
         try:
             self._model = read(model_path or model_content or b"")
             self._graph = self._model.graph
+            self._declared = declared_shapes(self._model.data, self._model.name)
         except EngineError as error:
             raise ValueError(str(error)) from error
         self._inputs, self._outputs = self._graph.inputs, self._graph.outputs
@@ -65,7 +66,6 @@ class Interpreter:
         if experimental_preserve_all_tensors:
             self._model = replace(self._model, keep_all=True)
         self._backend = BACKENDS[backend]()
-        self._declared = declared_shapes(self._model.data, self._model.name)
         self._program: Program | None = None
         self._arrays: dict[int, Array] = dict(self._graph.constants())
 

@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
-import statistics
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -106,7 +104,7 @@ def measure(executor: Executor, clock: Callable[[], float]) -> float:
         start = clock()
         executor.run(zeros)
         times.append(clock() - start)
-    return statistics.median(times)
+    return sorted(times)[RUNS // 2]
 
 
 # -------------------------------------------------------------------- cache
@@ -134,7 +132,7 @@ def cpu_model() -> str:
     names = {
         line for line in lines if line.startswith(("model name", "Model", "CPU part", "CPU implementer"))
     }
-    return f"{platform.machine()} {os.cpu_count()} {sorted(names)}"
+    return f"{os.uname().machine} {os.cpu_count()} {sorted(names)}"
 
 
 def read_cache(path: Path) -> dict[str, Choice]:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,9 +34,11 @@ class TfliteBackend:
     name = "tflite"
 
     def version(self) -> str:
+        from importlib import metadata  # costs more memory than small models need
+
         for module, distribution in PACKAGES.items():
             if importlib.util.find_spec(module) is not None:
-                return f"{distribution} {importlib.metadata.version(distribution)}"
+                return f"{distribution} {metadata.version(distribution)}"
         return "absent"
 
     def compile(self, model: Model) -> TfliteExecutor:
@@ -75,6 +75,8 @@ def rehearse(model: Model) -> None:
     shapes = repr(tuple(model.input_shapes.items()))
     if model.digest + shapes in _survived:
         return
+    import subprocess
+
     argv = [sys.executable, str(rehearsal.__file__), interpreter_module().__name__, shapes]
     try:
         done = subprocess.run(argv, input=model.data, capture_output=True, timeout=PATIENCE, check=False)

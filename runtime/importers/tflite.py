@@ -1,7 +1,7 @@
 """Read a `.tflite` flatbuffer: `load(model, name) -> Graph` at GRAPH level.
 
 The file is not trusted: each count, index, shape, type and size is checked before it is used, every list is
-bounded, and whatever the schema bindings raise on garbage becomes a ModelError. What an operator's tensors
+bounded, and whatever reading garbage raises becomes a ModelError. What an operator's tensors
 must look like is left to `runtime.shapes` and `runtime.decompose`. Format: schema.fbs of TensorFlow Lite,
 schema version 3.
 """
@@ -16,13 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import tflite as schema
 
 from runtime.atoms import MAX_RANK
 from runtime.control import subgraphs
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
-from runtime.importers import weights
+from runtime.importers import schema, weights
 from runtime.importers.link import Part, link
 from runtime.operators import ENUMS, OPERATORS, TEXTS, VECTORS, Operator
 
@@ -49,13 +48,13 @@ DTYPES = {
     schema.TensorType.INT64: DType.I64,
     schema.TensorType.BOOL: DType.BOOL,
 }
-PACKED = {17: 4, 19: 2}
-"""Bits of INT4 and INT2, by their numbers, which the bindings lack in part. Constants of them become i8."""
+PACKED = {schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
+"""Bits of the types whose constants become i8."""
 MAX_SPARSITY = 32
 """How often a sparse constant may outweigh what the file stores of it; MAX_SHARING comes on top."""
 _SPARSE_VECTORS = {1: schema.Int32Vector, 2: schema.Uint16Vector, 3: schema.Uint8Vector}
-_OPERATOR_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"}
-_TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if name[0] != "_"}
+_OPERATOR_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+_TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items()}
 _GARBAGE = (
     struct.error,
     IndexError,
@@ -66,7 +65,7 @@ _GARBAGE = (
     AttributeError,
     MemoryError,
 )
-"""What the bindings, NumPy and this module's own look-ups raise when offsets point into nowhere."""
+"""What the accessors, NumPy and this module's own look-ups raise when offsets point into nowhere."""
 
 
 def load(model: bytes, name: str) -> Graph:
@@ -86,15 +85,18 @@ def load(model: bytes, name: str) -> Graph:
 
 def declared_shapes(model: bytes) -> dict[int, Shape]:
     """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that
-    `load` took.
+    `load` took, of which it has not looked at the open dimensions: ModelError where they are garbage.
     """
-    subgraph = schema.Model.GetRootAs(model).Subgraphs(0)
-    tensors = [subgraph.Tensors(i) for i in range(subgraph.TensorsLength())]
-    return {
-        i: tuple(int(t.ShapeSignature(d)) for d in range(t.ShapeSignatureLength()))
-        or tuple(int(t.Shape(d)) for d in range(t.ShapeLength()))
-        for i, t in enumerate(tensors)
-    }
+    subgraph = schema.Model.root(model).Subgraphs(0)
+    try:
+        return {i: _declared_shape(subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())}
+    except _GARBAGE as error:
+        raise ModelError(f"a shape signature cannot be read ({error}); the file is damaged") from error
+
+
+def _declared_shape(tensor: Any) -> Shape:
+    whole = tensor.ShapeSignatureLength() == tensor.ShapeLength()
+    return tuple((tensor.ShapeSignatureAsNumpy() if whole else tensor.ShapeAsNumpy()).tolist())
 
 
 class _Reader:
@@ -130,7 +132,7 @@ class _Reader:
         return np.asarray(vector)
 
     def integers(self, table: Any, field: str, what: str) -> tuple[int, ...]:
-        return tuple(int(number) for number in self.numbers(table, field, what))
+        return tuple(self.numbers(table, field, what).tolist())
 
     def text(self, name: bytes | None) -> str:
         """A name; an absent one is empty."""
@@ -140,7 +142,7 @@ class _Reader:
         return (name or b"").decode("utf-8", "replace")
 
     def present(self, table: Any, what: str) -> Any:
-        """A table that must be there; the bindings also give None for one at a null offset."""
+        """A table that must be there; one at a null offset is not."""
         if table is None:
             raise self.bad(f"{what} is missing")
         return table
@@ -150,7 +152,7 @@ class _Reader:
     def graph(self) -> Graph:
         if len(self.bytes) < 16 or self.bytes[4:8] != IDENTIFIER:
             raise self.bad(f"expected a file of at least 16 bytes with {IDENTIFIER!r} at offset 4")
-        model = schema.Model.GetRootAs(self.bytes, 0)
+        model = schema.Model.root(self.bytes)
         if model.Version() != 3:
             raise self.bad(f"schema version {model.Version()}, expected 3")
         if not (count := self.count(model.SubgraphsLength(), MAX_SUBGRAPHS, "sub-graphs")):
@@ -304,8 +306,8 @@ class _Reader:
         return weights.Level(0, segments, indices)
 
     def sparse_numbers(self, kind: int, union: Any) -> Array:
-        vector = _SPARSE_VECTORS[kind]()
-        vector.Init(self.present(union, "a list of a sparse dimension").Bytes, union.Pos)
+        there = self.present(union, "a list of a sparse dimension")
+        vector = _SPARSE_VECTORS[kind](there.data, there.position)
         return self.numbers(vector, "Values", "entries of a sparse dimension")
 
     def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
@@ -314,7 +316,7 @@ class _Reader:
             return None
         if table.DetailsType():
             raise self.lacking("a custom quantization")
-        scale = tuple(float(number) for number in self.numbers(table, "Scale", "scales"))
+        scale = tuple(self.numbers(table, "Scale", "scales").tolist())
         zero_point = self.integers(table, "ZeroPoint", "zero points") or (0,) * len(scale)
         axis = table.QuantizedDimension()
         if not all(math.isfinite(number) and number >= 0 for number in scale):
@@ -342,7 +344,7 @@ class _Reader:
         if operator.OpcodeIndex() >= model.OperatorCodesLength():
             raise self.bad(f"operator code {operator.OpcodeIndex()} of {model.OperatorCodesLength()}")
         code = self.present(model.OperatorCodes(operator.OpcodeIndex()), "its operator code")
-        builtin = code.BuiltinCode()
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the one byte came first
         name = _OPERATOR_NAMES.get(builtin, f"number {builtin}")
         self.place = source = f"{name}#{position}"
         if name not in OPERATORS:
@@ -362,14 +364,13 @@ class _Reader:
         """The fields of the options table; an operator without one has the defaults of the schema."""
         if not row.fields:
             return {}
-        options = getattr(schema, row.table)()
         given = operator.BuiltinOptions()
         if given is None:
-            options.Init(_EMPTY_TABLE, 4)
+            options = getattr(schema, row.table)(_EMPTY_TABLE, 4)
         elif operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, row.table):
             raise self.bad(f"options of type {operator.BuiltinOptionsType()}, expected {row.table}")
         else:
-            options.Init(given.Bytes, given.Pos)
+            options = getattr(schema, row.table)(given.data, given.position)
         return {field: self.attribute(options, field) for field in row.fields}
 
     def attribute(self, options: Any, field: str) -> Any:
