@@ -41,7 +41,7 @@ class Model:
 
     `input_shapes` replaces the shapes that the file declares, by tensor index; `kernels` says which of
     TFLite's sets of kernels the integers follow; `keep_all` makes every intermediate tensor of the file one
-    more output; `name` stands in messages.
+    more output; `name` stands in messages; a backend may keep in `cache_dir` what it makes of the weights.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Model:
     input_shapes: Mapping[int, Shape] = field(default_factory=dict)
     kernels: Kernels = "builtin"
     keep_all: bool = False
+    cache_dir: Path | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -72,12 +73,17 @@ class Model:
         return atoms
 
 
-def read(model: str | Path | bytes, input_shapes: Mapping[int, Shape] | None = None) -> Model:
+def read(
+    model: str | Path | bytes,
+    input_shapes: Mapping[int, Shape] | None = None,
+    cache_dir: str | Path | None = None,
+) -> Model:
     """A model from a path or from bytes; raises ModelError for a file that cannot be read."""
+    cache = Path(cache_dir) if cache_dir else None
     if isinstance(model, bytes | bytearray | memoryview):
-        return Model("model", bytes(model), input_shapes or {})
+        return Model("model", bytes(model), input_shapes or {}, cache_dir=cache)
     try:
-        return Model(Path(model).name, Path(model).read_bytes(), input_shapes or {})
+        return Model(Path(model).name, Path(model).read_bytes(), input_shapes or {}, cache_dir=cache)
     except OSError as error:
         raise ModelError(f"{model}: the model cannot be read: {error.strerror}") from error
 
@@ -92,14 +98,14 @@ def load(
 ) -> Program:
     """A Program for the model on a backend of `BACKENDS`, or on the one that measures fastest here ("auto").
 
-    `cache_dir` keeps what "auto" has measured for the next start; without it nothing is kept. Raises
-    ModelError for bytes that are no model, UnsupportedError where the backend cannot run it, ValueError for
-    an unknown backend.
+    `cache_dir` keeps what "auto" has measured, and packed weights, for the next start and for other
+    processes; without it nothing is kept. Raises ModelError for bytes that are no model, UnsupportedError
+    where the backend cannot run it, ValueError for an unknown backend.
     """
-    source = read(model, input_shapes)
+    source = read(model, input_shapes, cache_dir)
     if backend == "auto":
         candidates = {name: BACKENDS[name]() for name in SEARCHED}
-        choice, executor = search.choose(source, candidates, Path(cache_dir) if cache_dir else None, clock)
+        choice, executor = search.choose(source, candidates, source.cache_dir, clock)
         return Program(executor, choice.backend)
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown: expected auto, {', '.join(BACKENDS)}")

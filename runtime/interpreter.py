@@ -28,8 +28,8 @@ class Interpreter:
     `num_threads` is checked and kept: kernels run on the calling thread. `experimental_op_resolver_type`
     BUILTIN_REF asks for the integers of TFLite's reference kernels, any other for those of its builtin ones.
     `experimental_disable_delegate_clustering` changes nothing, for there is no delegate.
-    `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend` is ours: a row of
-    `runtime.compile.BACKENDS`.
+    `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend` and `cache_dir`
+    are ours: a row of `runtime.compile.BACKENDS`, and a folder for packed weights, as in `runtime.load`.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Interpreter:
         experimental_disable_delegate_clustering: bool = False,  # noqa: ARG002
         *,
         backend: str = "cpu",
+        cache_dir: str | Path | None = None,
     ) -> None:
         if not model_path and not model_content:
             raise ValueError("`model_path` or `model_content` must be specified")
@@ -55,7 +56,7 @@ class Interpreter:
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is unknown: expected {', '.join(BACKENDS)}")
         try:
-            self._model = read(model_path or model_content or b"")
+            self._model = read(model_path or model_content or b"", cache_dir=cache_dir)
             self._graph = self._model.graph
             self._declared = declared_shapes(self._model.data, self._model.name)
         except EngineError as error:

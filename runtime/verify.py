@@ -180,13 +180,14 @@ class _Atom:
     def view(self, view: View, sizes: Shape, value: Value) -> None:
         """Every address inside the value."""
         ranks = len(sizes), len(view.strides)
-        self.require(ranks[0] == ranks[1] <= MAX_RANK, f"ranks {ranks}, the most is {MAX_RANK}")
-        self.require(min(sizes, default=1) >= 0, f"sizes {sizes}")
-        low, high = extent(view, sizes)
-        inside = low >= 0 and high < max(value.elements, 1) if high >= low else True
-        self.require(
-            inside and (0 in sizes or value.elements > 0), f"addresses {low}..{high} of {value.elements}"
-        )
+        if not ranks[0] == ranks[1] <= MAX_RANK:
+            self.require(False, f"ranks {ranks}, the most is {MAX_RANK}")
+        if min(sizes, default=1) < 0:
+            self.require(False, f"sizes {sizes}")
+        (low, high), elements = extent(view, sizes), value.elements
+        inside = low >= 0 and high < max(elements, 1) if high >= low else True
+        if not (inside and (0 in sizes or elements > 0)):
+            self.require(False, f"addresses {low}..{high} of {elements}")
 
     def holds(self, value: Value, elements: int) -> None:
         self.require(

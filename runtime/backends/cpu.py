@@ -7,16 +7,18 @@ spoken the memory is planned and the parameter structs are filled. Rewrites to f
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ckernels
 from ckernels import ffi, lib
-from runtime import memory
+from runtime import memory, packed
 from runtime.atoms import (
     Clamp,
     Gather,
@@ -37,6 +39,7 @@ from runtime.control import MAX_TRIPS, If, Loop, While
 from runtime.errors import UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
 from runtime.memory import aligned
+from runtime.packed import Store
 from runtime.primitives import PRIMITIVES
 from runtime.strides import collapse, is_dense
 
@@ -65,14 +68,18 @@ class CpuBackend:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        return self.lower(fuse(model.atoms))
+        return self.lower(fuse(model.atoms), _store(model.cache_dir))
 
-    def lower(self, graph: Graph) -> FlatProgram:
+    def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
-        emitter = Emitter(graph, self._kernels)
+        emitter = Emitter(graph, self._kernels, store)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()
+
+
+def _store(cache_dir: Path | None) -> Store | None:
+    return None if cache_dir is None else Store(cache_dir / packed.FOLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +101,46 @@ class _Pending:
 Block = list[_Pending]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Packed:
+    """B and bias of a GEMM as its kernel reads them: `size` bytes, which depend on `form` and the arrays."""
+
+    row: ckernels.Row
+    fields: Fields
+    b: Array
+    bias: Array | None
+    size: int
+
+    @property
+    def form(self) -> str:
+        return f"{self.row.name} {sorted(self.fields.items())}"
+
+    def write(self, out: Array) -> None:
+        out[...] = 0
+        kept = [
+            ffi.from_buffer("char[]", np.ascontiguousarray(data))
+            for data in (self.b, out, *([] if self.bias is None else [self.bias]))
+        ]
+        operands = {
+            "b": {"base": 0},
+            "packed": {"base": 1},
+            "bias": {"base": -1 if self.bias is None else 2},
+        }
+        params = ffi.new("ck_gemm *", {**self.fields, **operands})
+        self.row.pack(params, self.row.nr, ffi.new("char *[]", kept))
+
+
 class Emitter:
     """One graph on its way to a flat program. `values` grows by scratch buffers and packed weights."""
 
-    def __init__(self, graph: Graph, kernels: dict[tuple[str, str], ckernels.Row]) -> None:
-        self.graph, self.kernels = graph, kernels
+    def __init__(
+        self, graph: Graph, kernels: dict[tuple[str, str], ckernels.Row], store: Store | None = None
+    ) -> None:
+        self.graph, self.kernels, self.store = graph, kernels, store
         self.values = list(graph.values)
         self.steps: Block = []
         self._same: dict[int, int] = {}
+        self._late: dict[int, _Packed] = {}
         self.outputs = list(graph.outputs)
         self.layout = memory.Plan((), 0, 0)
 
@@ -149,6 +188,12 @@ class Emitter:
     def constant(self, data: Array) -> int:
         self.values.append(Value("packed", data.shape, DType.of(data), data=data))
         return len(self.values) - 1
+
+    def packed(self, what: _Packed) -> int:
+        """A constant that is made where it will be."""
+        index = self.buffer(what.size)
+        self._late[index] = what
+        return index
 
     def alias(self, index: int, of: int) -> None:
         """One value is another under a second name: they share their memory."""
@@ -290,21 +335,55 @@ class Emitter:
         """A place for every value: constants side by side, all others in an arena that they share over
         time.
         """
-        alive = [i for i in spans if self.values[i].data is None]
+        alive = [i for i in spans if self.values[i].data is None and i not in self._late]
         self.layout = memory.plan([memory.Block(self.values[i].nbytes, *spans[i]) for i in alive])
         places = {i: Place(ARENA, offset) for i, offset in zip(alive, self.layout.offsets, strict=True)}
         size = 0
         for i in spans.keys() - places.keys():
             places[i] = Place(CONSTANTS, size)
             size += aligned(self.values[i].nbytes)
-        memories = [Memory(self.layout.size, "arena"), Memory(size, "weights")]
-        self.fill_constants(places, memories)
-        return places, memories
+        return places, [Memory(self.layout.size, "arena"), self.weights(places, size)]
+
+    def weights(self, places: Mapping[int, Place], size: int) -> Memory:
+        """The constants: in a file that processes share, else in memory of our own."""
+        constants = {i: place for i, place in places.items() if place.base == CONSTANTS}
+
+        def fill(out: Array) -> None:
+            for i, place in constants.items():
+                self.fill_constant(i, out[place.offset : place.offset + self.values[i].nbytes])
+
+        if self.store is not None and 0 < size <= memory.limit():
+            mapping = self.store.open(self.digest(constants), size, fill)
+            if mapping is not None:
+                return Memory.of(mapping, packed.HEADER)
+        own = Memory(size, "weights")
+        fill(own.bytes)
+        return own
+
+    def digest(self, constants: Mapping[int, Place]) -> bytes:
+        """SHA-256 of all that the bytes of the weights depend on."""
+        digest = hashlib.sha256(ckernels.build_digest().encode())
+        for i, place in constants.items():
+            late, data = self._late.get(i), self.values[i].data
+            digest.update(f"{place.offset} {self.values[i].nbytes} {late and late.form}".encode())
+            for array in (data,) if late is None else (late.b, late.bias):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).data)
+        return digest.digest()
 
     def fill_constants(self, places: Mapping[int, Place], memories: Sequence[Memory]) -> None:
+        """Every constant, each in the memory of its place."""
         for i, place in places.items():
-            if self.values[i].data is not None:
-                memories[place.base].view(place.offset, self.values[i])[...] = self.values[i].data
+            if i in self._late or self.values[i].data is not None:
+                size = self.values[i].nbytes
+                self.fill_constant(i, memories[place.base].bytes[place.offset : place.offset + size])
+
+    def fill_constant(self, index: int, out: Array) -> None:
+        """Writes one constant to its bytes."""
+        if index in self._late:
+            self._late[index].write(out)
+        elif (data := self.values[index].data) is not None:
+            out.view(self.values[index].dtype.numpy)[...] = np.ravel(data)
 
     def _operand(self, places: dict[int, Place], index: int) -> dict[str, int]:
         if index == ABSENT:
@@ -471,8 +550,8 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
     quantised = {DType.I8: "Q8", DType.U8: "Q8", DType.I16: "Q16"}
     row = low.kernel(node, "GEMM", quantised.get(a.dtype, a.dtype.name))
     low.zero(node, (atom.batch, atom.m, atom.n))
-    depth, panels = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr)
-    size = atom.batch * panels * row.nr * (4 + depth * (4 if real else 2))
+    depth, width = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr) * row.nr
+    size = atom.batch * width * (4 + depth * (4 if real else 2))
     fixed = {
         **{
             "batch": atom.batch,
@@ -489,9 +568,9 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
     constant = b.data is not None and (bias == ABSENT or bias_data is not None)
     if constant:
         assert b.data is not None
-        packed = low.constant(_packed(row, fixed, b.data, bias_data, size))
+        panels = low.packed(_Packed(row, fixed, b.data, bias_data, size))
     else:
-        packed = low.buffer(size)
+        panels = low.buffer(size)
     scratch = low.buffer(row.mr * depth * (4 if real else 2))
     pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
 
@@ -499,7 +578,7 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         operands = {
             "a": at(node.inputs[0]),
             "c": at(node.outputs[0]),
-            "packed": at(packed),
+            "packed": at(panels),
             "scratch": at(scratch),
         }
         absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
@@ -507,8 +586,8 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         through = {} if table is None else {"rows": _numbers(table.rows, keep), "taps": table.rows.shape[1]}
         return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, row.nr, "c", keep)}
 
-    reads = [node.inputs[0], packed, pad] if constant else [*node.inputs, pad]
-    low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, packed])
+    reads = [node.inputs[0], panels, pad] if constant else [*node.inputs, pad]
+    low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, panels])
 
 
 def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
@@ -553,18 +632,6 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
         }
 
     low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
-
-
-def _packed(row: ckernels.Row, fields: Fields, b: Array, bias: Array | None, size: int) -> Array:
-    """B and bias as the kernel reads them."""
-    out = np.zeros(size, np.uint8)
-    kept = [
-        ffi.from_buffer("char[]", np.ascontiguousarray(data))
-        for data in (b, out, *([] if bias is None else [bias]))
-    ]
-    operands = {"b": {"base": 0}, "packed": {"base": 1}, "bias": {"base": -1 if bias is None else 2}}
-    row.pack(ffi.new("ck_gemm *", {**fields, **operands}), row.nr, ffi.new("char *[]", kept))
-    return out
 
 
 def _map(low: Emitter, node: Node, atom: Map) -> None:

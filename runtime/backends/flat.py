@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,14 @@ class Memory:
             )
         self.pointer = ffi.gc(ffi.cast("char *", pointer), lib.ck_free, size)
         self.bytes = np.frombuffer(ffi.buffer(self.pointer, size), np.uint8)
+
+    @staticmethod
+    def of(mapping: mmap.mmap, start: int) -> Memory:
+        """What is mapped from `start` on, for reading only."""
+        mapped = object.__new__(Memory)
+        mapped.bytes = np.frombuffer(mapping, np.uint8)[start:]
+        mapped.pointer = ffi.from_buffer("char *", mapped.bytes)
+        return mapped
 
     def view(self, offset: int, value: Value) -> Array:
         return self.bytes[offset : offset + value.nbytes].view(value.dtype.numpy).reshape(value.shape)
