@@ -36,8 +36,10 @@ def check(t: Translation, shape: Shape, weights: Shape, fits: bool) -> None:
     """Shapes of input and weights, groups, and the kernel shape where it is given."""
     if len(shape) != len(weights) or len(shape) < 3:
         raise t.bad(f"input {shape} and weights {weights}, expected the same rank of at least 3")
-    if len(shape) > 4:
-        raise t.lacking(f"{len(shape) - 2} spatial axes, at most 2")
+    if len(shape) > 5:
+        raise t.lacking(f"{len(shape) - 2} spatial axes, at most 3")
+    if len(shape) == 5 and t.attr("group") != 1:
+        raise t.lacking(f"{t.attr('group')} groups over 3 spatial axes, expected 1")
     if t.attr("group") < 1 or not fits or weights[0] % t.attr("group"):
         raise t.bad(f"weights {weights} in {t.attr('group')} groups do not fit an input {shape}")
     if t.attr("kernel_shape") not in (None, weights[2:]):
@@ -57,21 +59,23 @@ def convolved(
 ) -> int:
     """NC.. by weights (units, channels / group, ..); DEPTHWISE_CONV_2D where a group has one channel."""
     rank, channels = len(t.shape(x)), t.shape(x)[1]
-    height, width = flat(axes)
+    spatial_axes = flat(axes) if len(axes) < 3 else axes
     image, padding = channels_last(t, x), "SAME"
-    if not same((height, width)):
-        image, padding = surrounded(t, image, (height, width)), "VALID"
+    if not same(spatial_axes):
+        image, padding = surrounded(t, image, spatial_axes), "VALID"
     kernel = t.shape(weights)
     if rank == 3:
         weights = t.reshape(weights, (*kernel[:2], 1, kernel[2]))
     attrs: dict[str, Any] = {"padding": padding}
-    attrs |= {"stride_h": height.stride, "stride_w": width.stride}
-    attrs |= {"dilation_h_factor": height.dilation, "dilation_w_factor": width.dilation}
+    for letter, axis in zip("dhw"[-len(spatial_axes) :], spatial_axes, strict=True):
+        attrs |= {f"stride_{letter}": axis.stride, f"dilation_{letter}_factor": axis.dilation}
     operands = [] if bias is None else [bias]
     if group == channels and group > 1:
         by_channel = t.transpose(weights, (1, 2, 3, 0))
         attrs |= {"depth_multiplier": kernel[0] // group}
         out = t.emit("DEPTHWISE_CONV_2D", image, by_channel, *operands, **attrs)
+    elif rank == 5:
+        out = t.emit("CONV_3D", image, t.transpose(weights, (2, 3, 4, 1, 0)), *operands, **attrs)
     else:
         out = t.emit("CONV_2D", image, t.transpose(weights, (0, 2, 3, 1)), *operands, **attrs)
     return channels_first(t, out, rank)

@@ -26,9 +26,9 @@ def from_start(t: Translation, i: int, sizes: int | Array) -> int:
             raise t.bad(f"an index of input {i} is outside the {sizes} elements")
         return t.constant(wrapped.astype(np.int32))
     index = t.cast(index, DType.I32)
-    negative = t.emit("LESS", index, t.like(0, index), dtype=DType.BOOL)
-    wrapped_there = t.emit("ADD", index, t.constant(np.asarray(sizes, np.int32)))
-    return t.emit("SELECT_V2", negative, wrapped_there, index, dtype=DType.I32)
+    below = t.emit("NEG", t.emit("MINIMUM", index, t.like(0, index)))
+    negative = t.emit("MINIMUM", below, t.like(1, index))
+    return t.emit("ADD", index, t.emit("MUL", negative, t.constant(np.asarray(sizes, np.int32))))
 
 
 def gather(t: Translation) -> int:

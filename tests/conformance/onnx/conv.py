@@ -53,6 +53,19 @@ CASES = [
     ),
     *(Case("Conv", (X((2, 3, 11)), weights(4, 3, 3), weights(4)), attrs) for attrs in LINES),
     *(Case("Conv", (X((2, 3, 11)), weights(6, 1, 3)), {**attrs, "group": 3}) for attrs in LINES),
+    *(
+        Case("Conv", (X((2, 3, 5, 6, 7)), weights(4, 3, 2, 3, 3), weights(4)), attrs)
+        for attrs in (
+            {},
+            {"pads": [1, 0, 1, 0, 1, 1], "strides": [1, 2, 2]},
+            {"dilations": [2, 1, 2]},
+            {"auto_pad": "SAME_UPPER"},
+        )
+    ),
+    *(
+        Case("ConvTranspose", (X((1, 3, 3, 4, 3)), weights(3, 2, 2, 3, 2)), attrs)
+        for attrs in ({}, {"strides": [2, 1, 2], "pads": [0, 1, 1, 1, 0, 0]})
+    ),
     Case("Conv", (X((1, 3, 5, 5)), weights(2, 3, 1, 1)), {"kernel_shape": [1, 1]}),
     Case("Conv", (X((1, 3, 5, 5)), X((2, 3, 3, 3)), X((2,)))),
     *(
