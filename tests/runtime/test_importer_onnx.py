@@ -5,6 +5,7 @@ escapes.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -226,6 +227,19 @@ def test_interpreter_and_load_take_a_file(tmp_path: Path) -> None:
     interpreter.invoke()
     np.testing.assert_allclose(interpreter.get_tensor(end["index"]), wanted, atol=1e-5)
     assert runtime.load(path).backend == "cpu"
+
+
+def test_a_task_takes_a_file(tmp_path: Path) -> None:
+    """`walle run`: the autoencoder of a task that comes with the project, replaced by one in ONNX."""
+    source = Path(__file__).parents[2] / "specs" / "tasks" / "telemetry"
+    folder = shutil.copytree(source, tmp_path / "telemetry")
+    nodes = [node("Gemm", ["x", "w"], ["h"], transB=1), node("Sigmoid", ["h"], ["y"])]
+    (folder / "net.onnx").write_bytes(model(nodes, [tensor("x", 1, 8)], {"w": weights(8, 8)}))
+    spec = folder / "telemetry.toml"
+    spec.write_text(spec.read_text().replace("telemetry_ae_f32.tflite", "net.onnx"))
+    command = [sys.executable, "-m", "walle_cli", "run", str(spec), "--replay", str(folder / "quiet.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and '"error":' in done.stdout, done.stderr
 
 
 def test_outputs_that_are_inputs_constants_or_each_other_are_copies() -> None:
