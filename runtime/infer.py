@@ -46,9 +46,12 @@ def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Grap
             raise ModelError(
                 f"{node.source}: gives {len(shapes)} outputs, the model declares {len(node.outputs)}"
             )
+        counts = _makes_counts(graph, node, values)
         for index, shape in zip(node.outputs, shapes, strict=True):
-            values[index] = replace(values[index], shape=checked(shape, f"output of {node.source}"))
-        if _is_count(graph, node, values):
+            if not (counts and shape == (0,)):
+                checked(shape, f"output of {node.source}")
+            values[index] = replace(values[index], shape=shape)
+        if counts and all(values[i].elements <= MAX_LIST for i in node.outputs):
             for index, data in zip(node.outputs, _folded(node, values), strict=True):
                 values[index] = replace(values[index], data=data)
         else:
@@ -58,11 +61,11 @@ def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Grap
     return replace(graph, values=tuple(values), nodes=tuple(nodes))
 
 
-def _is_count(graph: Graph, node: Node, values: list[Value]) -> bool:
-    """Whether a node makes a few integers of constants only, for other nodes."""
+def _makes_counts(graph: Graph, node: Node, values: list[Value]) -> bool:
+    """Whether a node makes integers of constants only, for other nodes."""
     known = node.op in OF_SHAPE or all(i == ABSENT or values[i].data is not None for i in node.inputs)
-    small = all(values[i].dtype in COUNTS and values[i].elements <= MAX_LIST for i in node.outputs)
-    return known and small and not set(node.outputs) & set(graph.outputs)
+    integers = all(values[i].dtype in COUNTS for i in node.outputs)
+    return known and integers and not set(node.outputs) & set(graph.outputs)
 
 
 def _folded(node: Node, values: list[Value]) -> list[Array]:

@@ -39,7 +39,7 @@ def broadcast_args(low: Lowering) -> None:
     if low.out.dtype not in INDEX or any(low.x.value(i).dtype is not low.out.dtype for i in (0, 1)):
         low.types()
     (length,) = low.out.shape
-    operands = [low.padded(low.node.inputs[i], [(length - low.x.shape(i)[0], 0)], 1) for i in (0, 1)]
+    operands = [low.padded(low.node.inputs[i], [(length - low.x.listed(i)[0], 0)], 1) for i in (0, 1)]
     program = call("select", call("eq", load(0), const(1)), load(1), load(0))
     low.map(program, operands, compute="i32" if low.out.dtype is DType.I32 else "i64")
 

@@ -23,7 +23,7 @@ MAX_MULTIPLIED = 1024
 
 def together(low: Lowering, axes: tuple[int, ...]) -> tuple[int, int, int, int]:
     """(value, outer, axis, inner): reducing `axis` of [outer, axis, inner] reduces `axes` of operand 0."""
-    shape, strides = low.x.shape(0), dense(low.x.shape(0)).strides
+    shape, strides = low.x.listed(0), dense(low.x.listed(0)).strides
     first, last = (axes[0], axes[-1] + 1) if axes else (len(shape), len(shape))
     if math.prod(shape[i] for i in range(first, last) if i not in axes) == 1:
         return (
@@ -43,7 +43,7 @@ def over_axes(low: Lowering) -> tuple[int, int, int, int]:
     """`together` for the axes that operand 1 lists, of an operand of the output's type."""
     if low.x.value(0).dtype is not low.out.dtype:
         low.types()
-    return together(low, low.x.axes(1, len(low.x.shape(0))))
+    return together(low, low.x.axes(1, len(low.x.listed(0))))
 
 
 # ---------------------------------------------------------------- sums and means
@@ -181,7 +181,7 @@ def arg(low: Lowering) -> None:
     """The place of the greatest or least element along one axis, the first of equals."""
     if low.out.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype is DType.F16:
         low.types()
-    value, outer, axis, inner = together(low, low.x.axes(1, len(low.x.shape(0))))
+    value, outer, axis, inner = together(low, low.x.axes(1, len(low.x.listed(0))))
     low.emit(Reduce("argmax" if low.node.op == "ARG_MAX" else "argmin", outer, axis, inner), [value])
 
 

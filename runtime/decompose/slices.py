@@ -19,7 +19,7 @@ def slice_(low: Lowering) -> None:
     if low.x.value(1).data is None:
         slice_at(low)
         return
-    strides = dense(low.x.shape(0)).strides
+    strides = dense(low.x.listed(0)).strides
     start = sum(b * stride for b, stride in zip(low.x.constant(1), strides, strict=True))
     low.copy(View(start, strides), low.out.shape)
 
@@ -79,7 +79,7 @@ def rows_from(
 
 def strided_slice(low: Lowering) -> None:
     """Axes that the output drops have one element: they only move the start."""
-    taken, strides = cuts(low.x), dense(low.x.shape(0)).strides
+    taken, strides = cuts(low.x), dense(low.x.listed(0)).strides
     steps = [0 if cut.axis is None else strides[cut.axis] for cut in taken]
     start = sum(cut.start * step for cut, step in zip(taken, steps, strict=True))
     kept = tuple(cut.step * step for cut, step in zip(taken, steps, strict=True) if cut.kept)

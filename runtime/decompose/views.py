@@ -30,7 +30,7 @@ def concatenation(low: Lowering) -> None:
     if low.float_range() != (-math.inf, math.inf):
         raise low.lacking("no rule for a fused activation")
     sources = [rescaled(low, i) for i in range(len(low.node.inputs))]
-    join(low, sources, [low.x.shape(i) for i in range(len(sources))], low.out.shape, axis)
+    join(low, sources, [low.x.listed(i) for i in range(len(sources))], low.out.shape, axis)
 
 
 def rescaled(low: Lowering, i: int) -> int:

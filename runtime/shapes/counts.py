@@ -64,7 +64,7 @@ def _range(x: Operands) -> list[Shape]:
 
 def _broadcast_args(x: Operands) -> list[Shape]:
     """Of the shape that two shapes broadcast to, which is no longer than the longer one."""
-    ranks = [x.shape(i, rank=1)[0] for i in (0, 1)]
+    ranks = [x.listed(i, rank=1)[0] for i in (0, 1)]
     if all(x.value(i).data is not None for i in (0, 1)):
         a, b = x.constant(0), x.constant(1)
         if any(m != n and 1 not in (m, n) for m, n in zip(a[::-1], b[::-1], strict=False)):

@@ -50,6 +50,12 @@ class Operands:
             raise self.bad(f"input {i} has shape {shape}, expected sizes >= 1")
         return shape
 
+    def listed(self, i: int, rank: int | None = None) -> Shape:
+        """As `shape`, of an operand that may also be a constant list of integers without any in it."""
+        value = self.value(i)
+        empty = value.data is not None and value.data.dtype.kind == "i" and value.shape == (0,)
+        return value.shape if empty and rank in (None, 1) else self.shape(i, rank)
+
     def constant(self, i: int) -> tuple[int, ...]:
         """The numbers of an integer constant, such as a list of axes."""
         value = self.value(i)

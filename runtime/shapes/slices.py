@@ -10,7 +10,7 @@ from runtime.shapes.operands import MAX_LIST, Operands, Rule
 
 def _slice(x: Operands) -> list[Shape]:
     """A begin that is known only at run time is checked when it is; then the sizes are known."""
-    shape, size, known = x.shape(0), x.constant(2), x.value(1).data is not None
+    shape, size, known = x.listed(0), x.constant(2), x.value(1).data is not None
     begin = x.constant(1) if known else (0,) * x.value(1).elements
     if len(begin) != len(shape) or len(size) != len(shape) or not (known or min(size, default=1) > 0):
         raise x.bad(f"begin of {len(begin)} and size {size}: expected one number for each axis of {shape}")
@@ -38,7 +38,7 @@ def cuts(x: Operands) -> list[Cut]:
 
     The ellipsis stands for the axes that no number speaks of; without one these are the last.
     """
-    shape, begin, end, strides = x.shape(0), x.constant(1), x.constant(2), x.constant(3)
+    shape, begin, end, strides = x.listed(0), x.constant(1), x.constant(2), x.constant(3)
     if not len(begin) == len(end) == len(strides) or 0 in strides:
         raise x.bad(f"begin {begin}, end {end}, strides {strides} do not fit shape {shape}")
     ellipsis, new = x.attr("ellipsis_mask"), x.attr("new_axis_mask") & ~x.attr("ellipsis_mask")
@@ -62,7 +62,7 @@ def cuts(x: Operands) -> list[Cut]:
 
 def _cut(x: Operands, axis: int, i: int, numbers: tuple[int, int, int]) -> Cut:
     """Begin and end are clipped as in Python; an end that is an offset counts from the begin."""
-    (begin, end, step), size = numbers, x.shape(0)[axis]
+    (begin, end, step), size = numbers, x.listed(0)[axis]
     free = x.attr("begin_mask") >> i & 1, x.attr("end_mask") >> i & 1
     if x.attr("shrink_axis_mask") >> i & 1:
         return Cut(axis, 0 if free[0] else x.axis(begin, size), 1, 1, False)

@@ -49,9 +49,9 @@ def _transpose(x: Operands) -> list[Shape]:
 
 
 def _concatenation(x: Operands) -> list[Shape]:
-    first = x.shape(0)
+    first = x.listed(0)
     axis = x.axis(x.attr("axis"), len(first))
-    others = [x.shape(i, rank=len(first)) for i in range(len(x.values))]
+    others = [x.listed(i, rank=len(first)) for i in range(len(x.values))]
     if any(o[:axis] != first[:axis] or o[axis + 1 :] != first[axis + 1 :] for o in others):
         raise x.bad(f"shapes {others} differ outside axis {axis}")
     return [(*first[:axis], sum(o[axis] for o in others), *first[axis + 1 :])]

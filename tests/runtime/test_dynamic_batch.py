@@ -12,6 +12,9 @@ from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec
 from runtime.interpreter import Interpreter
 from tests.conformance.case import ints, written
 
+FIRST = OpSpec("STRIDED_SLICE", ("shape", "0", "1", "1"), ("batch",), {"shrink_axis_mask": 1})
+SHAPE = OpSpec("SHAPE", ("x",), ("shape",), {"out_type": 2})
+
 CHAINS: dict[str, tuple[OpSpec, ...]] = {
     "flatten": (
         SHAPE,
@@ -41,6 +44,14 @@ CHAINS: dict[str, tuple[OpSpec, ...]] = {
         OpSpec("RANGE", ("none", "count", "one"), ("numbers",)),
         OpSpec("TILE", ("x", "two each"), ("large",)),
         OpSpec("GATHER", ("large", "numbers"), ("y",)),
+    ),
+    "nothing before, nothing after": (
+        SHAPE,
+        OpSpec("STRIDED_SLICE", ("shape", "0", "0", "1"), ("before",)),
+        OpSpec("STRIDED_SLICE", ("shape", "3", "3", "1"), ("after",)),
+        OpSpec("REDUCE_PROD", ("before", "axis"), ("units",), {"keep_dims": True}),
+        OpSpec("CONCATENATION", ("before", "shape", "units", "after"), ("target",)),
+        OpSpec("RESHAPE", ("x", "target"), ("y",)),
     ),
     "broadcast": (
         SHAPE,
