@@ -277,12 +277,16 @@ def bench(
     models: Annotated[
         list[Path] | None, typer.Argument(help="Models; without any, those in ../shared/models.")
     ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Arena, load time and peak memory instead of latency.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Latency of models against the TFLite interpreter, interleaved, as ratios."""
+    """Models against the TFLite interpreter: latency, interleaved, as ratios; or memory and load."""
     from runtime import bench as benchmark
 
-    raise typer.Exit(benchmark.main([*map(str, models or []), *(["--json"] if as_json else [])]))
+    flags = [*(["--memory"] if memory else []), *(["--json"] if as_json else [])]
+    raise typer.Exit(benchmark.main([*map(str, models or []), *flags]))
 
 
 @app.command()

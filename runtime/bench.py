@@ -1,4 +1,5 @@
-"""Latency against the TFLite interpreter: `python -m runtime.bench [MODELS...] [--json]`.
+"""Latency against the TFLite interpreter: `python -m runtime.bench [MODELS...] [--json]`; with
+`--memory` what `runtime.footprint` measures.
 
 Both sides run in one process, in turns (A B A B), so that they share the noise of the machine; a run is
 inputs set, invoked and outputs read, the time is CPU time of the process, and the ratio is the median over
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime import footprint
 from runtime.atoms import Clamp, Gemm
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.tflite import interpreter_module
@@ -160,16 +162,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "models", nargs="*", type=Path, help="default: every model of the project and beside it"
     )
     parser.add_argument("--json", action="store_true", help="rows as JSON")
+    parser.add_argument("--memory", action="store_true", help="arena, load time and peak memory instead")
     options = parser.parse_args(arguments)
     models = options.models or [path for folder in FOLDERS for path in sorted(folder.glob("*.tflite"))]
     if not models:
         print(f"no models: name some, or put them into {FOLDERS[0]}", file=sys.stderr)
         return 1
+    if options.memory:
+        return _memory(models, options.json)
     rows, peak = bench(models), gemm_peak()
     if options.json:
         print(json.dumps({"gemm_peak_gflops": peak, "rows": [asdict(row) for row in rows]}, indent=1))
     else:
         print(table(rows, peak))
+    return 1 if any(row.error for row in rows) else 0
+
+
+def _memory(models: Sequence[Path], as_json: bool) -> int:
+    rows = footprint.footprints(models)
+    print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else footprint.table(rows))
     return 1 if any(row.error for row in rows) else 0
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime import footprint
 from runtime.bench import Row, bench, gemm_peak, main, random_input, table
+from runtime.footprint import LOADS, footprints, peak
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 
@@ -70,3 +72,40 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch
     assert main(["x.tflite", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["gemm_peak_gflops"] == 50.0 and document["rows"][0]["ratio"] == 2.0
+
+
+# -------------------------------------------------------------------- memory
+
+
+def test_memory_of_a_model_and_a_reason_where_there_is_none(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"not a model at all")
+    good, bad = footprints([MODELS / "digits_int8.tflite", broken], clock=Ticks(), processes=1)
+    assert good.error == "" and good.arena and good.bound
+    assert good.ratio == good.arena / good.bound >= 1
+    assert good.load_ms == pytest.approx(1.0)  # one tick
+    assert good.ours_kib and good.tflite_kib and 10_000 < good.ours_kib < 1_000_000
+    assert bad.arena is None and "broken.tflite" in bad.error
+    text = footprint.table([good, bad])
+    assert "tflite KiB" in text and str(good.ours_kib) in text and "broken.tflite" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [("no_such_module", "No module named"), ("runtime", "No such file"), ("json", "no attribute")],
+)
+def test_a_process_that_fails_says_why(tmp_path: Path, module: str, reason: str) -> None:
+    with pytest.raises(RuntimeError, match=f"{module} ends with 1: .*{reason}"):
+        peak(module, tmp_path / "absent.tflite", tmp_path, 1)
+
+
+def test_the_first_load_is_not_counted() -> None:
+    ticks = Ticks()
+    footprints([MODELS / "digits_int8.tflite"], clock=ticks, processes=1)
+    assert ticks.now == pytest.approx(2e-3 * (1 + LOADS))
+
+
+def test_memory_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(MODELS / "digits_int8.tflite"), "--memory", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["model"] == "digits_int8.tflite" and row["arena"] >= row["bound"]
