@@ -50,7 +50,9 @@ def running(x: Array, axis: Array, exclusive: bool, reverse: bool) -> list[Array
 CASES = [
     *reductions("MEAN", without("bool"), builtin=without("bool", "float32")),
     *reductions("MEAN", SMALL, same=True, builtin=SMALL),
-    Case("MEAN", (X((2, 7, 7, 300)), ints(2, 1)), {"keep_dims": True}, SMALL, builtin=SMALL),
+    Case("MEAN", (X((2, 7, 7, 12)), ints(2, 1)), {"keep_dims": True}, SMALL, builtin=SMALL),
+    # of 16 channels at once the builtin kernel of ai-edge-litert rounds ties up, that of 2.14 does not
+    Case("MEAN", (X((2, 7, 7, 300)), ints(2, 1)), {"keep_dims": True}, SMALL),
     *reductions("SUM", ("float32", "uint8", "int32", "int64", "bool"), builtin=("uint8", "int32", "int64")),
     # the reference kernel reads int8 as uint8; in 2.14 int16 has to keep its scale
     *reductions("SUM", ("int8", "int16"), builtin=("int8",), expect=summed),
