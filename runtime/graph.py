@@ -65,11 +65,16 @@ _FROM_NUMPY = {array_type: dtype for dtype, array_type in _NUMPY.items()}
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """real = scale * (stored - zero_point), one pair for the tensor or one per slice along `axis`."""
+    """real = scale * (stored - zero_point), one pair for the tensor or one per slice along `axis`.
+
+    With a `block` each run of that many numbers along the last axis has a scale of its own, in order, and
+    zero points are 0.
+    """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int = 0
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)

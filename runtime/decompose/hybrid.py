@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.atoms import Reduce
+from runtime.atoms import Clamp, Gemm, Reduce, View
 from runtime.decompose.rule import Lowering, Program, Rule, bounded, call, const, load
 from runtime.graph import ABSENT, DType, Shape
 from runtime.strides import dense
@@ -30,7 +30,9 @@ def hybrid(rule: Rule) -> Rule:
 
     def either(low: Lowering) -> None:
         if (low.x.value(0).dtype, low.x.value(1).dtype, low.out.dtype) == (DType.F32, DType.I8, DType.F32):
-            on_levels(low, rule)
+            quantization = low.x.value(1).quantization
+            blocks = low.node.op == "FULLY_CONNECTED" and quantization is not None and quantization.block
+            (on_blocks if blocks else on_levels)(low, rule)
         else:
             rule(low)
 
@@ -70,6 +72,33 @@ def on_levels(low: Lowering, rule: Rule) -> None:
     given = [i for i in low.node.inputs[2:] if i != ABSENT]
     biased = call("add", real, load(3)) if given else real
     low.map(bounded(biased, low.float_range()), [sums, span, scale, *given], sizes=sizes)
+
+
+def on_blocks(low: Lowering, _: Rule) -> None:
+    """FULLY_CONNECTED on weights with a scale for each block of a row: a batch of the GEMM is one block."""
+    weights = low.x.value(1)
+    units, k = weights.shape
+    assert weights.quantization is not None
+    block, m = weights.quantization.block, low.x.value(0).elements // k
+    if block * LEVELS[True] * 128 > EXACT:
+        raise low.lacking(f"blocks of {block} numbers")
+    levels, span = rounded(low, (m, k), 1, True, DType.F32)
+    stored = low.map(load(0), [low.node.inputs[1]], low.temp((units, k), DType.F32))
+    blocks = (k // block, m, units)
+    views = View(0, (block, k, 1)), View(0, (block, 1, k)), dense(blocks)
+    sums = low.temp(blocks, DType.F32)
+    low.emit(Gemm(k // block, m, units, block, *views, Clamp()), [levels, stored], sums)
+    scale = np.array(weights.quantization.scale, np.float32).reshape(units, 1, k // block).T
+    scaled = low.map(
+        call("mul", load(0), load(1)),
+        [sums, low.constant(np.ascontiguousarray(scale))],
+        low.temp(blocks, DType.F32),
+    )
+    total = low.emit(Reduce("sum", 1, k // block, m * units), [scaled], low.temp(blocks[1:], DType.F32))
+    real = call("mul", load(0), call("div", load(1), const(LEVELS[True])))
+    given = [i for i in low.node.inputs[2:] if i != ABSENT]
+    biased = call("add", real, load(2)) if given else real
+    low.map(bounded(biased, low.float_range()), [total, span, *given], sizes=blocks[1:])
 
 
 def _slices(low: Lowering) -> tuple[Shape, int, Shape, int]:

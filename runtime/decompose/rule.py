@@ -180,6 +180,8 @@ class Lowering:
         q = value.quantization
         if q is None or not all(SMALLEST <= scale <= LARGEST for scale in q.scale):
             raise self.x.bad(f"{value.dtype.value} tensor {value.name!r} needs scales in 2^-126..2^64")
+        if q.block:
+            raise self.lacking(f"{value.name!r} is quantised by block")
         return q.scale, q.zero_point
 
     def float_range(self) -> tuple[float, float]:

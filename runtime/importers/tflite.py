@@ -50,6 +50,8 @@ DTYPES = {
 }
 PACKED = {schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
 """Bits of the types whose constants become i8."""
+BLOCKWISE = 2
+"""The number of BlockwiseQuantization among the details of a quantisation."""
 MAX_SPARSITY = 32
 """How often a sparse constant may outweigh what the file stores of it; MAX_SHARING comes on top."""
 _SPARSE_VECTORS = {1: schema.Int32Vector, 2: schema.Uint16Vector, 3: schema.Uint8Vector}
@@ -220,7 +222,26 @@ class _Reader:
                 if values[i].data is not None:
                     raise self.bad("a variable tensor with data")
                 variables.add(i)
+        self.scale_blocks(subgraph, values)
         return tuple(values), frozenset(variables)
+
+    def scale_blocks(self, subgraph: Any, values: list[Value]) -> None:
+        """Gives tensors that are quantised by block their scales, which are tensors of the same graph.
+
+        Zero points are taken for 0, as TFLite's kernels do.
+        """
+        for i, value in enumerate(values):
+            table = subgraph.Tensors(i).Quantization()
+            if table is None or table.DetailsType() != BLOCKWISE:
+                continue
+            self.place = f"tensor {i} {value.name!r}"
+            union = self.present(table.Details(), "the blocks")
+            blocks = schema.BlockwiseQuantization(union.data, union.position)
+            data = values[self.ids((blocks.Scales(),), len(values))[0]].data
+            if data is None:
+                raise self.lacking("scales of blocks that are computed at run time")
+            self.count(data.size, MAX_LIST, "scales of blocks")
+            values[i] = replace(value, quantization=weights.blockwise(value.shape, data, blocks.BlockSize()))
 
     def value(self, model: Any, tensor: Any, buffers: int) -> Value:
         name = self.text(tensor.Name())
@@ -314,6 +335,8 @@ class _Reader:
         table = tensor.Quantization()
         if table is None or dtype in (DType.F32, DType.F16, DType.BOOL) or table.ScaleLength() == 0:
             return None
+        if table.DetailsType() == BLOCKWISE:
+            return None  # until every tensor has been read
         if table.DetailsType():
             raise self.lacking("a custom quantization")
         scale = tuple(self.numbers(table, "Scale", "scales").tolist())

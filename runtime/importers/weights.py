@@ -1,4 +1,4 @@
-"""How a file packs weights, undone: fewer bits per number, and sparse storage. What comes out is dense.
+"""How a file packs weights, undone: fewer bits per number, sparse storage, scales by block.
 
 Nothing here trusts the file: every count, segment and index is checked before it is used, and whatever does
 not hold raises ValueError, which the importer turns into a ModelError that names the tensor. Formats:
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.graph import Array, Shape
+from runtime.graph import Array, Quantization, Shape
 
 
 def unpacked(stored: Array, shape: Shape, bits: int) -> Array:
@@ -25,6 +25,16 @@ def unpacked(stored: Array, shape: Shape, bits: int) -> Array:
     sign = 2 ** (bits - 1)
     numbers: Array = ((fields.astype(np.int16) ^ sign) - sign).astype(np.int8)
     return numbers.reshape(-1)[:count].reshape(shape)
+
+
+def blockwise(shape: Shape, scales: Array, block: int) -> Quantization:
+    """The quantisation of blocks along the last axis, from the tensor that holds their scales."""
+    if block < 1 or not shape or shape[-1] % block or scales.size != math.prod(shape) // block:
+        raise ValueError(f"{scales.size} scales for blocks of {block} in {shape}")
+    numbers = tuple(float(scale) for scale in scales.reshape(-1))
+    if scales.dtype.kind != "f" or not all(math.isfinite(scale) and scale >= 0 for scale in numbers):
+        raise ValueError(f"scales {numbers[:4]} of blocks, expected finite numbers that are not negative")
+    return Quantization(numbers, (0,) * len(numbers), len(shape) - 1, block)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,14 @@ class Sparse(TensorSpec):
     compressed: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocked(TensorSpec):
+    """A constant with a scale for each `block` numbers of a row, in the tensor at position `scales`."""
+
+    scales: int = 0
+    block: int = 0
+
+
 def encoded(data: Array, spec: Sparse) -> tuple[Array, Sparsity]:
     """(values that are stored, sparsity) by the format: dimensions in traversal order, some compressed.
 
@@ -59,6 +67,7 @@ class Writer(exporter._Writer):
     """Writes tensors that are `Sparse`, which the project's own writer does not."""
 
     sparsity: int = 0
+    blockwise: int = 0
 
     def buffer(self, tensor: TensorSpec) -> int:
         if isinstance(tensor, Sparse) and tensor.data is not None:
@@ -74,6 +83,12 @@ class Writer(exporter._Writer):
             self.sparsity = self.table(
                 "SparsityParameters", TraversalOrder=order, BlockMap=blocks, DimMetadata=metadata
             )
+        if isinstance(tensor, Blocked):
+            self.builder.StartObject(3)
+            for slot, number in enumerate((tensor.scales, -1, tensor.block)):
+                self.builder.PrependInt32Slot(slot, number, 0)
+            details = self.builder.EndObject()
+            self.blockwise = self.table("QuantizationParameters", DetailsType=2, Details=details)
         return super().tensor(scope, tensor)
 
     def level(self, level: Level) -> int:
@@ -93,4 +108,6 @@ class Writer(exporter._Writer):
     def table(self, name: str, **fields: float) -> int:
         if name == "Tensor" and self.sparsity:
             fields, self.sparsity = {**fields, "Sparsity": self.sparsity}, 0
+        if name == "Tensor" and self.blockwise:
+            fields, self.blockwise = {**fields, "Quantization": self.blockwise}, 0
         return super().table(name, **fields)

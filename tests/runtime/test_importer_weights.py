@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.backends import reference
+from runtime.decompose import decompose
 from runtime.errors import ModelError, UnsupportedError
 from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec, write
 from runtime.importers.tflite import load
-from runtime.importers.weights import Level, Sparsity, densified, unpacked
-from tests.conformance.packed import Sparse, Writer
+from runtime.importers.weights import Level, Sparsity, blockwise, densified, unpacked
+from runtime.infer import infer
+from runtime.verify import check
+from tests.conformance.conv import REFINED
+from tests.conformance.judge import oracle
+from tests.conformance.packed import Blocked, Sparse, Writer
 
 CSR = Sparsity((0, 1), (), (Level(3), Level(0, np.array([0, 1, 1, 3]), np.array([2, 0, 3]))))
 VALUES = np.array([5, 6, 7], np.int8)
@@ -102,3 +110,38 @@ def test_a_file_whose_packed_weights_do_not_fit_is_named() -> None:
         load(sound.replace(segments, np.array([4, 0, 1, 2, 4], np.int32).tobytes()), "bad")
     with pytest.raises(UnsupportedError, match="computed at run time"):
         load(write(model(TensorSpec("w", (3, 4), "int4"))), "late")
+
+
+def test_blocks_of_weights_have_scales_of_their_own(tflite_interpreter: Callable[..., Any]) -> None:
+    """TFLite 2.14 does not know them; of LiteRT 2 the builtin kernels do, the reference answers zeros."""
+    rng = np.random.default_rng(3)
+    data, scales = (
+        rng.integers(-7, 8, (5, 64)).astype(np.int8),
+        rng.uniform(0.01, 0.1, (5, 2)).astype(np.float16),
+    )
+    tensors = (
+        TensorSpec("x", (3, 64)),
+        Blocked("w", (5, 64), "int4", data, scales=2, block=32),
+        TensorSpec.constant("s", scales),
+        TensorSpec("y", (3, 5)),
+    )
+    op = OpSpec("FULLY_CONNECTED", ("x", "w"), ("y",))
+    written = Writer(ModelSpec(tensors, (op,), ("x",), ("y",))).model()
+    x = rng.normal(1.0, size=(3, 64)).astype(np.float32)
+    atoms = decompose(infer(load(written, "blocks")), "reference")
+    check(atoms, "ATOMIC")
+    got = reference.run(atoms, [x])[0]
+    real = data * scales.astype(np.float32).repeat(32, axis=1)
+    step = (x.max(axis=1) - x.min(axis=1)).max() / 255
+    assert np.abs(got - x @ real.T).max() <= step / 2 * np.abs(real).sum(axis=1).max()
+    if REFINED:
+        want = oracle(tflite_interpreter(written, "BUILTIN_WITHOUT_DEFAULT_DELEGATES"), [x])[0]
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * float(np.abs(want).max()))
+
+
+@pytest.mark.parametrize(("count", "block"), [(10, 0), (10, -32), (10, 31), (9, 32), (0, 128)])
+def test_blocks_that_do_not_fit_are_refused(count: int, block: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} scales for blocks of {block}"):
+        blockwise((5, 64), np.ones(count, np.float16), block)
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        blockwise((5, 64), np.full(10, np.nan, np.float16), 32)
