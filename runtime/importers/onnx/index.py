@@ -25,7 +25,11 @@ def from_start(t: Translation, i: int, sizes: int | Array) -> int:
         if ((wrapped < 0) | (wrapped >= sizes)).any():
             raise t.bad(f"an index of input {i} is outside the {sizes} elements")
         return t.constant(wrapped.astype(np.int32))
-    index = t.cast(index, DType.I32)
+    return _wrapped(t, t.cast(index, DType.I32), sizes)
+
+
+def _wrapped(t: Translation, index: int, sizes: int | Array) -> int:
+    """i32 indices, each with the size of its axis added where it is negative."""
     below = t.emit("NEG", t.emit("MINIMUM", index, t.like(0, index)))
     negative = t.emit("MINIMUM", below, t.like(1, index))
     return t.emit("ADD", index, t.emit("MUL", negative, t.constant(np.asarray(sizes, np.int32))))
@@ -115,8 +119,7 @@ def one_hot(t: Translation) -> int:
         raise t.bad(f"depth {depth} and values {t.shape(values)}, expected at least 1 and (2,)")
     index = t.cast(t.input(0), DType.I32)
     rank = len(t.shape(index)) + 1
-    negative = t.emit("LESS", index, t.like(0, index), dtype=DType.BOOL)
-    index = t.emit("SELECT_V2", negative, t.emit("ADD", index, t.like(depth, index)), index, dtype=DType.I32)
+    index = _wrapped(t, index, depth)
     off, on = (t.reshape(t.cut(values, [i], [1]), ()) for i in (0, 1))
     count = t.constant(depth, DType.I32)
     return t.emit("ONE_HOT", index, count, on, off, dtype=t.dtype(values), axis=t.axis(t.attr("axis"), rank))
