@@ -202,8 +202,7 @@ typedef struct {
 /* Philox 4x32-10: element i is made of block counter + i; uniform takes word 0, normal words 0 and 1. */
 typedef struct {
     ck_operand out;
-    int32_t normal; /* 0: uniform in [0, 1), 1: standard normal */
-    uint64_t seed, counter;
+    uint64_t seed, stream;
     int64_t elements;
 } ck_rng;
 

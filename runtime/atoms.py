@@ -181,12 +181,15 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Rng:
-    """Philox 4x32-10 of (seed, counter + element index): random numbers that a replay gives bit by bit."""
+    """out[i] = word i % 4 of the Philox 4x32-10 block i // 4 of a stream, its 32 bits as i32.
+
+    The key is `seed`; the counter is the block in its low 64 bits and `stream` in its high ones. Numbers that
+    a replay gives bit by bit, and that MAP turns into a distribution.
+    """
 
     NAME: ClassVar = "RNG"
-    kind: Literal["uniform", "normal"]
     seed: int
-    counter: int
+    stream: int
 
 
 Atom = Raster | Gemm | Map | Reduce | Gather | Scatter | Sort | Rng

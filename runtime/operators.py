@@ -1,7 +1,7 @@
 """One row per TFLite operator that the engine knows: how many tensors it takes and gives, its attributes.
 
 Attribute names are the snake_case field names of the options table in TFLite's schema.fbs; enums become their
-names ("SAME", "RELU6"), vectors become tuples of int, texts str. What an operator means is in
+names ("SAME", "RELU6"), vectors become tuples of numbers, texts str. What an operator means is in
 `runtime.shapes` and `runtime.decompose`.
 """
 
@@ -14,13 +14,15 @@ PADDING = {0: "SAME", 1: "VALID"}
 ACTIVATION = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
 BIAS_TYPES = {0: "FLOAT32", 2: "INT32", 4: "INT64"}
 MIRROR = {0: "REFLECT", 1: "SYMMETRIC"}
+COMBINER = {0: "SUM", 1: "MEAN", 2: "SQRTN"}
 ENUMS = {
     "padding": PADDING,
     "fused_activation_function": ACTIVATION,
     "quantized_bias_type": BIAS_TYPES,
     "mode": MIRROR,
+    "combiner": COMBINER,
 }
-VECTORS = frozenset({"new_shape", "squeeze_dims"})
+VECTORS = frozenset({"new_shape", "squeeze_dims", "boundaries"})
 TEXTS = frozenset({"container", "shared_name"})
 
 
@@ -124,7 +126,29 @@ OPERATORS = {
     "UNPACK": Operator((1, 1), (1, MANY), "UnpackOptions", ("num", "axis")),
     "DYNAMIC_UPDATE_SLICE": Operator((3, 3)),
     "PACK": Operator((1, MANY), table="PackOptions", fields=("axis", "values_count")),
+    # positions
     "GATHER": _binary("GatherOptions", "axis", "batch_dims"),
+    "GATHER_ND": _binary(),
+    "SCATTER_ND": Operator((3, 3)),
+    "SPARSE_TO_DENSE": Operator((4, 4)),
+    "ONE_HOT": Operator((4, 4), table="OneHotOptions", fields=("axis",)),
+    "EMBEDDING_LOOKUP": _binary(),
+    "EMBEDDING_LOOKUP_SPARSE": Operator((5, 5), table="EmbeddingLookupSparseOptions", fields=("combiner",)),
+    "TOPK_V2": Operator((2, 2), (2, 2)),
+    "HASHTABLE_LOOKUP": Operator((3, 3), (2, 2)),
+    "UNIQUE": Operator((1, 1), (2, 2), "UniqueOptions", hints=("idx_out_type",)),
+    "WHERE": _unary(),
+    "BUCKETIZE": _unary("BucketizeOptions", "boundaries"),
+    # segments
+    "SEGMENT_SUM": _binary(),
+    "UNSORTED_SEGMENT_SUM": Operator((3, 3)),
+    "UNSORTED_SEGMENT_PROD": Operator((3, 3)),
+    "UNSORTED_SEGMENT_MAX": Operator((3, 3)),
+    "UNSORTED_SEGMENT_MIN": Operator((3, 3)),
+    # random numbers
+    "RANDOM_UNIFORM": _unary("RandomOptions", "seed", "seed2"),
+    "RANDOM_STANDARD_NORMAL": _unary("RandomOptions", "seed", "seed2"),
+    "MULTINOMIAL": _binary("RandomOptions", "seed", "seed2"),
     "RESIZE_BILINEAR": _binary("ResizeBilinearOptions", *RESIZE),
     "RESIZE_NEAREST_NEIGHBOR": _binary("ResizeNearestNeighborOptions", *RESIZE),
     # shapes and sequences of numbers

@@ -364,9 +364,9 @@ def _sort(at: _Atom, attrs: Sort) -> None:
 
 def _rng(at: _Atom, attrs: Rng) -> None:
     at.counts(0)
-    at.types(DType.F32)
-    numbers = attrs.seed, attrs.counter
-    at.require(all(0 <= number < 2**64 for number in numbers), f"seed and counter {numbers}")
+    at.types(DType.I32)
+    numbers = attrs.seed, attrs.stream
+    at.require(all(0 <= number < 2**64 for number in numbers), f"seed and stream {numbers}")
 
 
 _CHECKS: dict[type[Any], Callable[[_Atom, Any], None]] = {

@@ -761,9 +761,8 @@ def _rng(low: Emitter, node: Node, atom: Rng) -> None:
     def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
         return {
             "out": at(node.outputs[0]),
-            "normal": atom.kind == "normal",
             "seed": atom.seed,
-            "counter": atom.counter,
+            "stream": atom.stream,
             "elements": out.elements,
         }
 

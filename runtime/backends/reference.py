@@ -208,20 +208,16 @@ def _sort(attrs: Sort, inputs: Sequence[Array], outputs: Sequence[Value]) -> lis
 
 
 def _rng(attrs: Rng, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:  # noqa: ARG001
-    """Element i takes block counter + i: uniform = 24 bits of word 0; normal = Box-Muller of words 0, 1."""
-    counter = np.arange(outputs[0].elements, dtype=np.uint64) + np.uint64(attrs.counter)
-    words = philox(counter, attrs.seed)
-    uniform = (words[0] >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
-    if attrs.kind == "normal":
-        angle = (words[1] >> np.uint32(8)).astype(np.float32) * np.float32(2**-24 * 2 * np.pi)
-        uniform = np.sqrt(np.float32(-2) * np.log(np.float32(1) - uniform)) * np.cos(angle)
-    return [uniform.astype(outputs[0].dtype.numpy).reshape(outputs[0].shape)]
+    blocks = philox(np.arange(-(-outputs[0].elements // 4), dtype=np.uint64), attrs.seed, attrs.stream)
+    words = np.stack(blocks, axis=1).reshape(-1)[: outputs[0].elements]
+    return [words.view(np.int32).reshape(outputs[0].shape)]
 
 
-def philox(counter: Array, seed: int) -> list[Array]:
-    """Philox 4x32-10 (Salmon et al., SC 2011): the four u32 words of each block (counter low, high, 0, 0)."""
+def philox(block: Array, seed: int, stream: int) -> list[Array]:
+    """Philox 4x32-10 (Salmon et al., SC 2011): the four u32 words of each u64 block of a stream."""
     low32 = np.uint64(0xFFFFFFFF)
-    words = [counter & low32, counter >> np.uint64(32), np.zeros_like(counter), np.zeros_like(counter)]
+    high = np.full_like(block, stream)
+    words = [block & low32, block >> np.uint64(32), high & low32, high >> np.uint64(32)]
     keys = [seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF]
     for _ in range(10):
         first, second = words[0] * np.uint64(0xD2511F53), words[2] * np.uint64(0xCD9E8D57)

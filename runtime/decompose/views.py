@@ -106,13 +106,6 @@ def reverse_sequence(low: Lowering) -> None:
     low.emit(Gather(count, width, count), [low.node.inputs[0], index])
 
 
-def gather(low: Lowering) -> None:
-    shape, index = low.x.shape(0), low.x.value(1)
-    if index.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype is not low.out.dtype:
-        low.types()
-    low.emit(Gather(shape[0], math.prod(shape[1:]), index.elements), low.node.inputs)
-
-
 RULES = {
     "RESHAPE": alias,
     "SQUEEZE": alias,
@@ -124,5 +117,4 @@ RULES = {
     "BROADCAST_TO": broadcast_to,
     "REVERSE_V2": reverse,
     "REVERSE_SEQUENCE": reverse_sequence,
-    "GATHER": gather,
 }

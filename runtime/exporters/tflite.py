@@ -19,7 +19,7 @@ import tflite as schema
 from runtime.errors import ExportError
 
 Array = npt.NDArray[Any]
-Option = int | float | str | tuple[int, ...]
+Option = int | float | str | tuple[float, ...]
 
 DTYPES: dict[str, int] = {
     "float32": schema.TensorType.FLOAT32,
@@ -335,10 +335,12 @@ class _Writer:
         return self.table("Operator", **fields)
 
     def option(self, name: str, value: Option) -> float:
-        """A scalar as it stands, an enum as its number, texts and lists of dimensions as their offsets."""
+        """A scalar as it stands, an enum as its number, texts and lists as their offsets."""
         if isinstance(value, str):
             return int(ENUMS[name][value] if name in ENUMS else self.builder.CreateString(value))
-        return self.numbers(value, "int32") if isinstance(value, tuple) else value
+        if not isinstance(value, tuple):
+            return value
+        return self.numbers(value, "float32" if any(isinstance(x, float) for x in value) else "int32")
 
     def tensor(self, scope: _Scope, tensor: TensorSpec) -> int:
         dynamic = any(size < 0 for size in tensor.shape)

@@ -399,7 +399,10 @@ class _Reader:
     def attribute(self, options: Any, field: str) -> Any:
         accessor = "".join(word.capitalize() for word in field.split("_"))
         if field in VECTORS:
-            return self.integers(options, accessor, field)
+            numbers = self.numbers(options, accessor, field)
+            if not np.isfinite(numbers).all():
+                raise self.bad(f"{field}: expected finite numbers")
+            return tuple(numbers.tolist())
         read: Callable[[], Any] = getattr(options, accessor)
         if field in TEXTS:
             return self.text(read())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from runtime.errors import UnsupportedError
 from runtime.graph import Shape
 from runtime.shapes.operands import MAX_ELEMENTS, Operands, Rule
 
@@ -98,13 +97,6 @@ def _reverse_sequence(x: Operands) -> list[Shape]:
     return [shape]
 
 
-def _gather(x: Operands) -> list[Shape]:
-    shape, index = x.shape(0), x.shape(1)
-    if x.attr("batch_dims") or x.axis(x.attr("axis"), len(shape)) != 0:
-        raise UnsupportedError(f"{x.node.source}: only axis 0 without batch dimensions is known")
-    return [(*index, *shape[1:])]
-
-
 RULES: dict[str, Rule] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _squeeze,
@@ -116,5 +108,4 @@ RULES: dict[str, Rule] = {
     "BROADCAST_TO": _broadcast_to,
     "REVERSE_V2": _reverse,
     "REVERSE_SEQUENCE": _reverse_sequence,
-    "GATHER": _gather,
 }

@@ -90,7 +90,7 @@ class V:
     dtype: str = ""
 
 
-Operand = X | W | B | V | Array | None
+Operand = X | W | B | V | TensorSpec | Array | None
 QUANTIZED = ("int8", "uint8", "int16")
 
 
@@ -178,6 +178,8 @@ class Maker:
             self.tensors.append(dense if operand.sparse is None else self.thinned(dense, *operand.sparse))
         elif isinstance(operand, B):
             self.tensors.append(self.bias(name, operand))
+        elif isinstance(operand, TensorSpec):
+            self.tensors.append(replace(operand, name=name))
         else:
             self.tensors.append(TensorSpec.constant(name, operand))
         return name

@@ -104,5 +104,4 @@ CASES = [
         for index in ("int32", "int64")
         for types, expect in ((without("int8", "bool"), None), (("int8", "bool"), mirrored))  # no kernel
     ),
-    Case("GATHER", (X((5, 3)), ints(4, 0, 0, 2).reshape(2, 2)), same=True),
 ]  # fmt: skip

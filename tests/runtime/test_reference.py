@@ -146,16 +146,16 @@ def test_sort_keeps_equals_in_order():
 
 def test_philox_known_answers():
     """Vectors of Random123's kat_vectors: counter 0, key 0."""
-    words = reference.philox(np.array([0], np.uint64), 0)
+    words = reference.philox(np.array([0], np.uint64), 0, 0)
     assert [int(w[0]) for w in words] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 
 
-def test_rng_depends_on_the_element_only():
-    whole = run(Rng("uniform", 7, 0), [], ((1000,), DType.F32))
-    np.testing.assert_array_equal(run(Rng("uniform", 7, 600), [], ((400,), DType.F32)), whole[600:])
-    assert whole.min() >= 0 and whole.max() < 1 and abs(whole.mean() - 0.5) < 0.05
-    normal = run(Rng("normal", 7, 0), [], ((1000,), DType.F32))
-    assert abs(normal.mean()) < 0.15 and abs(normal.std() - 1) < 0.1
+def test_rng_depends_on_seed_stream_and_element_only():
+    whole = run(Rng(7, 1), [], ((1001,), DType.I32))
+    np.testing.assert_array_equal(run(Rng(7, 1), [], ((6,), DType.I32)), whole[:6])
+    assert abs(whole.astype(np.float64).mean()) < 2**28
+    for other in (Rng(8, 1), Rng(7, 2)):
+        assert (run(other, [], ((1001,), DType.I32)) != whole).mean() > 0.99
 
 
 def test_run_checks_its_inputs_and_names_the_node_of_an_error():

@@ -67,7 +67,7 @@ def test_constants_fold():
 
 def test_random_numbers_and_outputs_do_not_fold():
     constant = np.ones(2, np.float32)
-    nodes = node(Rng("uniform", 1, 0), (), (1,)), node(doubled(2), (0,), (2,))
+    nodes = node(Rng(1, 0), (), (1,)), node(doubled(2), (0,), (2,))
     graph = Graph((value(2, data=constant), value(2), value(2)), nodes, (), (1, 2))
     assert fold(graph).nodes == nodes
 

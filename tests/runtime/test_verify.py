@@ -44,7 +44,7 @@ SOUND = {
     "gather": (Gather(3, 4, 2), [F12, ((2,), I32)], [((8,), F32)]),
     "scatter": (Scatter("add", 3, 4, 2), [F12, ((2,), DType.I64), ((8,), F32)], [F12]),
     "sort": (Sort(3, 4, 2), [F12], [((6,), F32), ((6,), I32)]),
-    "rng": (Rng("normal", 1, 2), [], [F12]),
+    "rng": (Rng(1, 2), [], [((12,), I32)]),
 }
 
 
@@ -100,7 +100,7 @@ BROKEN = [
     ("gather", Gather(3, 4, 3), "2 elements, not 3"),
     ("scatter", Scatter("set", 3, 4, 1), "2 elements, not 1"),
     ("sort", Sort(3, 4, 5), "top 5 of 4"),
-    ("rng", Rng("normal", -1, 0), "seed and counter"),
+    ("rng", Rng(-1, 0), "seed and stream"),
 ]
 
 
