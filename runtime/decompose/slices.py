@@ -29,11 +29,14 @@ def slice_at(low: Lowering) -> None:
     shape, sizes = low.x.shape(0), low.out.shape
     inside: Program = const(1)
     for axis, (size, whole) in enumerate(zip(sizes, shape, strict=True)):
-        within = call("and", call("ge", load(axis), const(0)), call("le", load(axis), const(whole - size)))
-        inside = call("and", inside, within)
+        inside = call("and", inside, within(load(axis), 0, whole - size))
     index, width = rows_from(low, 1, sizes, shape, [load(axis) for axis in range(len(shape))], inside)
     count = low.values[index].elements
     low.emit(Gather(math.prod(shape) // width, width, count), [low.node.inputs[0], index])
+
+
+def within(number: Program, least: int, most: int) -> Program:
+    return call("and", call("ge", number, const(least)), call("le", number, const(most)))
 
 
 def dynamic_update_slice(low: Lowering) -> None:
@@ -54,10 +57,10 @@ def rows_from(
 ) -> tuple[int, int]:
     """(numbers of rows, width of a row): the rows of `shape` that a part of `sizes` has, from `starts` on.
 
-    Programs load the numbers of operand `place` by axis. The last axes, of which the part takes all, are
+    Programs load the numbers of operand `place` in order. The last axes, of which the part takes all, are
     a row; where `inside` gives 0 the row is -1.
     """
-    value, rank = low.x.value(place), len(shape)
+    value, rank, numbers = low.x.value(place), len(shape), low.x.value(place).elements
     if value.dtype not in (DType.I32, DType.I64):
         low.types()
     axes = max((axis + 1 for axis in range(rank) if sizes[axis] != shape[axis]), default=0)
@@ -67,11 +70,11 @@ def rows_from(
         (i * stride for i, stride in zip(np.indices(sizes[:axes]), strides, strict=True)),
         start=np.zeros(sizes[:axes], np.int64),
     )
-    row = load(rank)
+    row = load(numbers)
     for start, stride in zip(starts, strides, strict=False):
         row = call("add", row, call("mul", start, const(stride)))
-    views = (*(View(axis, (0,)) for axis in range(rank)), View(0, (1,)))
-    inputs = [low.node.inputs[place]] * rank + [low.constant(rows.reshape(-1).astype(np.int32))]
+    views = (*(View(i, (0,)) for i in range(numbers)), View(0, (1,)))
+    inputs = [low.node.inputs[place]] * numbers + [low.constant(rows.reshape(-1).astype(np.int32))]
     compute = "i32" if value.dtype is DType.I32 else "i64"
     atom = Map((count,), views, View(0, (1,)), call("select", inside, row, const(-1)), compute)  # type: ignore[arg-type]
     return low.emit(atom, inputs, low.temp((count,), DType.I32)), width
@@ -80,10 +83,31 @@ def rows_from(
 def strided_slice(low: Lowering) -> None:
     """Axes that the output drops have one element: they only move the start."""
     taken, strides = cuts(low.x), dense(low.x.listed(0)).strides
+    if any(cut.place is not None for cut in taken):
+        strided_slice_at(low)
+        return
     steps = [0 if cut.axis is None else strides[cut.axis] for cut in taken]
     start = sum(cut.start * step for cut, step in zip(taken, steps, strict=True))
     kept = tuple(cut.step * step for cut, step in zip(taken, steps, strict=True) if cut.kept)
     low.copy(View(start, kept), low.out.shape)
+
+
+def strided_slice_at(low: Lowering) -> None:
+    """Where axes that the output drops start at numbers of run time, which may count from the end."""
+    shape, taken = low.x.shape(0), [cut for cut in cuts(low.x) if cut.axis is not None]
+    if any(cut.step != 1 for cut in taken):
+        raise low.lacking("no rule for steps other than 1 beside a begin of run time")
+    starts, inside = list[Program](), const(1)
+    for cut, size in zip(taken, shape, strict=True):
+        if cut.place is None:
+            starts.append(const(cut.start))
+            continue
+        number, behind = load(cut.place), call("add", load(cut.place), const(size))
+        starts.append(call("select", call("lt", number, const(0)), behind, number))
+        inside = call("and", inside, within(number, -size, size - 1))
+    index, width = rows_from(low, 1, tuple(cut.count for cut in taken), shape, starts, inside)
+    count = low.values[index].elements
+    low.emit(Gather(math.prod(shape) // width, width, count), [low.node.inputs[0], index])
 
 
 def split(low: Lowering) -> None:

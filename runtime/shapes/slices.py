@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.errors import UnsupportedError
 from runtime.graph import Shape
 from runtime.shapes.operands import MAX_LIST, Operands, Rule
+
+
+def _numbers(x: Operands, i: int) -> tuple[int, ...]:
+    """Those of a begin or an end, zeros for what only the run knows."""
+    value = x.value(i)
+    if value.data is not None:
+        return x.constant(i)
+    if value.elements > MAX_LIST:
+        raise x.bad(f"input {i} has {value.elements} elements, expected at most {MAX_LIST}")
+    return (0,) * value.elements
 
 
 def _slice(x: Operands) -> list[Shape]:
     """A begin that is known only at run time is checked when it is; then the sizes are known."""
     shape, size, known = x.listed(0), x.constant(2), x.value(1).data is not None
-    begin = x.constant(1) if known else (0,) * x.value(1).elements
+    begin = _numbers(x, 1)
     if len(begin) != len(shape) or len(size) != len(shape) or not (known or min(size, default=1) > 0):
         raise x.bad(f"begin of {len(begin)} and size {size}: expected one number for each axis of {shape}")
     out = tuple(n - b if s == -1 else s for n, b, s in zip(shape, begin, size, strict=True))
@@ -23,7 +34,8 @@ def _slice(x: Operands) -> list[Shape]:
 @dataclass(frozen=True, slots=True)
 class Cut:
     """One axis of a strided slice: `count` elements of `axis` from `start` by `step`, `kept` in the output or
-    not. An axis that the slice makes anew is None.
+    not. An axis that the slice makes anew is None. A start that only the run knows is number `place` of the
+    begin.
     """
 
     axis: int | None
@@ -31,6 +43,7 @@ class Cut:
     step: int
     count: int
     kept: bool = True
+    place: int | None = None
 
 
 def cuts(x: Operands) -> list[Cut]:
@@ -38,7 +51,7 @@ def cuts(x: Operands) -> list[Cut]:
 
     The ellipsis stands for the axes that no number speaks of; without one these are the last.
     """
-    shape, begin, end, strides = x.listed(0), x.constant(1), x.constant(2), x.constant(3)
+    shape, begin, end, strides = x.listed(0), _numbers(x, 1), _numbers(x, 2), x.constant(3)
     if not len(begin) == len(end) == len(strides) or 0 in strides:
         raise x.bad(f"begin {begin}, end {end}, strides {strides} do not fit shape {shape}")
     ellipsis, new = x.attr("ellipsis_mask"), x.attr("new_axis_mask") & ~x.attr("ellipsis_mask")
@@ -64,8 +77,11 @@ def _cut(x: Operands, axis: int, i: int, numbers: tuple[int, int, int]) -> Cut:
     """Begin and end are clipped as in Python; an end that is an offset counts from the begin."""
     (begin, end, step), size = numbers, x.listed(0)[axis]
     free = x.attr("begin_mask") >> i & 1, x.attr("end_mask") >> i & 1
+    known = [free[end] or x.value(1 + end).data is not None for end in (0, 1)]
     if x.attr("shrink_axis_mask") >> i & 1:
-        return Cut(axis, 0 if free[0] else x.axis(begin, size), 1, 1, False)
+        return Cut(axis, 0 if free[0] else x.axis(begin, size), 1, 1, False, None if known[0] else i)
+    if not all(known):
+        raise UnsupportedError(f"{x.node.source}: the size of axis {axis} depends on run-time data")
     start = slice(None if free[0] else begin, None, step).indices(size)[0]
     last = end + start if x.attr("offset") else end
     taken = range(*slice(start, None if free[1] else last, step).indices(size)) if start >= 0 else range(0)

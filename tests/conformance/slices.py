@@ -57,6 +57,18 @@ CASES = [
         for index in ("int32", "int64")
     ),
     Case("SLICE", (X((4, 5)), np.array([1, 0]), np.array([-1, 3])), types=EVERY, same=True),
+    *(
+        Case(
+            "STRIDED_SLICE", (X(shape), *(X((n,), span, "int32"),) * 2, ints(*(1,) * n)), masks, EVERY, same=True
+        )
+        for shape, n, span, masks in (
+            ((4, 5, 6), 1, (-4, 3), {"shrink_axis_mask": 1}),
+            ((4, 5, 6), 2, (-4, 3), {"shrink_axis_mask": 3}),
+            ((4, 5, 6), 2, (-4, 3), {"shrink_axis_mask": 2, "begin_mask": 1, "end_mask": 1}),
+            ((4, 5, 6), 2, (0, 3), {"shrink_axis_mask": 2, "ellipsis_mask": 1}),
+            ((4, 5), 2, (0, 3), {"shrink_axis_mask": 2, "new_axis_mask": 1}),
+        )
+    ),
     # every mask, alone and together
     strided((4, 5, 6), ints(1, 4, 0), ints(3, 0, 6), ints(1, -2, 2)),
     strided((4, 5, 6), ints(-3, -1, 9), ints(99, -99, -9), ints(2, -1, -4)),

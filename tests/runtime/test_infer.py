@@ -124,6 +124,7 @@ def test_sizes_that_do_not_split_an_axis_are_refused(sizes, count, message):
         ("STRIDED_SLICE", ((5,), [3], [1], [0]), STRIDED, ModelError, "do not fit"),
         ("STRIDED_SLICE", ((5,), [0, 0], [1, 1], [1, 1]), STRIDED, ModelError, "2 axes and 0 ellipses"),
         ("STRIDED_SLICE", ((5,), [0, 0], [1, 1], [1, 1]), {**DOTS, "ellipsis_mask": 3}, ModelError, "2 ell"),
+        ("STRIDED_SLICE", ((5,), (1,), [1], [1]), STRIDED, UnsupportedError, "depends on run-time data"),
         ("SLICE", ((2, 3), (2,), [2, -1]), {}, ModelError, "one number for each axis"),
         ("SLICE", ((2, 3), (2,), [2, 4]), {}, ModelError, "leave the input"),
         ("UNPACK", ((3, 2),), {"num": 3, "axis": 0}, ModelError, "does not give 1 outputs"),

@@ -13,6 +13,12 @@ ROWS = Case(
     "REVERSE_SEQUENCE", (X((3, 4, 5)), X((3,), dtype="int32")), {"seq_dim": 1, "batch_dim": 0}, ("float32",)
 )
 PART = Case("SLICE", (X((4, 5)), X((2,), dtype="int32"), ints(2, 3)), types=("float32",))
+ROW = Case(
+    "STRIDED_SLICE",
+    (X((4, 5)), X((1,), dtype="int32"), ints(0), ints(1)),
+    {"shrink_axis_mask": 1},
+    ("float32",),
+)
 UPDATE = Case("DYNAMIC_UPDATE_SLICE", (X((4, 5)), X((2, 3)), X((2,), dtype="int32")), types=("float32",))
 FAR = 2**31 - 1
 
@@ -24,6 +30,8 @@ FAR = 2**31 - 1
         (ROWS, (1, 5, 2)),
         (ROWS, (1, -1, 2)),
         (ROWS, (FAR, 0, 0)),
+        (ROW, (4,)),
+        (ROW, (-5,)),
         (PART, (3, 0)),
         (PART, (0, -1)),
         (PART, (FAR, 0)),
