@@ -59,7 +59,8 @@ CASES = [
     Case("SLICE", (X((4, 5)), np.array([1, 0]), np.array([-1, 3])), types=EVERY, same=True),
     *(
         Case(
-            "STRIDED_SLICE", (X(shape), *(X((n,), span, "int32"),) * 2, ints(*(1,) * n)), masks, EVERY, same=True
+            "STRIDED_SLICE", (X(shape), *(X((n,), span, "int32"),) * 2, ints(*(1,) * n)), masks, EVERY,
+            same=True,
         )
         for shape, n, span, masks in (
             ((4, 5, 6), 1, (-4, 3), {"shrink_axis_mask": 1}),
