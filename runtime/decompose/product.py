@@ -22,7 +22,7 @@ NARROW_PRODUCTS = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
 NARROW_SUMS = frozenset({"FULLY_CONNECTED", "TRANSPOSE_CONV"})
 """Which add 16-bit products up in s32 where there is no bias (TFLite 2.14)."""
 TIES_UP = frozenset({"CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"})
-"""Whose builtin int8 kernels round halves up, where the reference rounds them away from zero."""
+"""Whose builtin kernels round halves of s32 sums up under signed types, the reference away from zero."""
 
 
 LEVELS_TYPES = (DType.I16, DType.I8, DType.I32)
@@ -52,7 +52,7 @@ def product(low: Lowering, a: int, gemm: Gemm) -> None:
     if low.out.dtype is DType.I32 and gemm.batch == 1:
         low.emit(gemm, [a, low.node.inputs[1]])
     elif gemm.batch > 1 or low.out.dtype is DType.I16:
-        finished(low, summed(low, a, gemm))
+        finished(low, summed(low, a, gemm), gemm.batch == 1 and ties_up(low))
     else:
         low.emit(replace(gemm, epilogue=epilogue(low)), [a, low.node.inputs[1], *bias(low)])
 
@@ -64,8 +64,11 @@ def summed(low: Lowering, a: int, gemm: Gemm, shape: Shape | None = None) -> int
     return low.emit(replace(gemm, epilogue=last), [a, low.node.inputs[1]], sums)
 
 
-def finished(low: Lowering, sums: int) -> int:
-    """A MAP from sums to the output: bias, rounding and clamp, for each output channel its own."""
+def finished(low: Lowering, sums: int, up: bool = False) -> int:
+    """A MAP from sums to the output: bias, rounding and clamp, for each output channel its own.
+
+    Scaled s32 sums are rounded with halves away from zero, or `up`.
+    """
     given = bias(low)
     biased = call("add", load(0), load(1)) if given else load(0)
     operands = [sums, *given]
@@ -74,16 +77,33 @@ def finished(low: Lowering, sums: int) -> int:
     if low.out.dtype is DType.I32:
         return low.map(load(0), [sums], compute="i32")
     wide = sum_type(low) is DType.I64
-    scaled, numbers = (_scaled_wide if wide else _scaled)(low, biased, len(operands))
+    scale = _scaled_wide if wide else _scaled_up if up else _scaled
+    scaled, numbers = scale(low, biased, len(operands))
     centred = call("add", scaled, const(low.quantized(low.out)[1]))
     program = call("clamp", centred, args=low.stored_range())
-    return low.map(program, operands + numbers, compute="i64" if wide else "i32")
+    return low.map(program, operands + numbers, compute="i64" if wide or up else "i32")
 
 
 def _scaled(low: Lowering, sums: Program, at: int) -> tuple[Program, list[int]]:
     """s32 sums times the multipliers, which become operands from `at` on."""
     numbers = [low.constant(np.array(column, np.int32)) for column in multipliers(low)]
     return call("mulq_by", sums, load(at), load(at + 1)), numbers
+
+
+def _scaled_up(low: Lowering, sums: Program, at: int) -> tuple[Program, list[int]]:
+    """s32 sums as s64: a product rounded to its high half, then to the output's scale, halves up."""
+    pairs = list(zip(*multipliers(low), strict=True))
+    rights = [max(-shift, 0) for _, shift in pairs]
+    numbers = [
+        low.constant(np.array(column, np.int64))
+        for column in (
+            [multiplier << max(shift, 0) for multiplier, shift in pairs],
+            [1 << right >> 1 for right in rights],
+            [1 << right for right in rights],
+        )
+    ]
+    high = call("floor_div", call("add", call("mul", sums, load(at)), const(2**30)), const(2**31))
+    return call("floor_div", call("add", high, load(at + 1)), load(at + 2)), numbers
 
 
 def _scaled_wide(low: Lowering, sums: Program, at: int) -> tuple[Program, list[int]]:
@@ -120,9 +140,12 @@ def multipliers(low: Lowering) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def epilogue(low: Lowering) -> Clamp | Requantize:
     if low.out.dtype is DType.F32:
         return Clamp(*low.float_range())
-    up = low.kernels == "builtin" and low.out.dtype is DType.I8 and low.node.op in TIES_UP
-    zero_point = low.quantized(low.out)[1]
-    return Requantize(*multipliers(low), zero_point, *low.stored_range(), "up" if up else "away")
+    zero_point, ties = low.quantized(low.out)[1], "up" if ties_up(low) else "away"
+    return Requantize(*multipliers(low), zero_point, *low.stored_range(), ties)  # type: ignore[arg-type]
+
+
+def ties_up(low: Lowering) -> bool:
+    return low.kernels == "builtin" and low.out.dtype is not DType.U8 and low.node.op in TIES_UP
 
 
 def sum_type(low: Lowering) -> DType:

@@ -12,7 +12,7 @@ ASYMMETRIC = {"asymmetric_quantize_inputs": True}
 
 
 def hybrid(op: str, x: X, w: W, bias: B | None, options: Options) -> Case:
-    return Case(op, (x, w, bias) if bias else (x, w), options, FLOAT)
+    return Case(op, (x, w, bias) if bias else (x, w), options, FLOAT, builtin=FLOAT)
 
 
 TRANSPOSED = [

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from tests.conformance.case import RELU, RELU6, RELU_N1, B, Case, W, X
-from tests.conformance.conv import REFINED, SAME_ROUNDING
+from tests.conformance.conv import INT16, NARROW, REFINED, SAME_ROUNDING
 
 
 def fully_connected(x: X, w: W, bias: B | None, types: tuple[str, ...], **options: Any) -> Case:
@@ -33,6 +33,10 @@ CASES = [
     *(
         fully_connected(X(shape), W((5, shape[-1]), 0), bias, types)
         for types, shape, bias in product((("int8",), ("int16",)), ((3, 8), (1, 9)), (B(5), None))
+    ),
+    *(  # many sums, so that some are half-way between two numbers
+        fully_connected(X((40, 8)), W((40, 8), axis), bias, INT16, **kind)
+        for axis, (bias, kind) in product((None, 0), ((B(40), {}), (B(40, "int32"), NARROW), (None, {})))
     ),
     *(
         Case("BATCH_MATMUL", (X(a), X(b)), options, SAME_ROUNDING, builtin=() if REFINED else SAME_ROUNDING)
