@@ -30,6 +30,7 @@ F32, I8, I32 = DType.F32, DType.I8, DType.I32
 COPY = Raster((Region(0, View(0, (4, 1)), View(0, (4, 1)), (3, 4)),))
 GEMM = Gemm(1, 3, 5, 4, View(0, (0, 4, 1)), View(0, (0, 1, 4)), View(0, (0, 5, 1)), Clamp())
 QGEMM = replace(GEMM, epilogue=Requantize((2**30,), (-3,), 0, -128, 127), a_zero=-5)
+WIDE_GEMM = replace(GEMM, epilogue=None)
 LOADS = Instruction("load", (0,)), Instruction("load", (1,))
 MAP = Map((12,), (View(0, (1,)), View(0, (0,))), View(0, (1,)), (*LOADS, Instruction("add")))
 INT_MAP = replace(MAP, compute="i32")
@@ -39,6 +40,7 @@ SOUND = {
     "raster": (COPY, [F12], [F12]),
     "gemm": (GEMM, [F12, ((20,), F32), ((5,), F32)], [((15,), F32)]),
     "qgemm": (QGEMM, [Q12, ((20,), I8), ((5,), I32)], [((15,), I8)]),
+    "wide gemm": (WIDE_GEMM, [((12,), DType.I16), ((20,), I8)], [((15,), DType.I64)]),
     "map": (MAP, [F12, F1], [Q12]),
     "reduce": (Reduce("sum", 3, 4, 1), [Q12], [((3,), I32)]),
     "gather": (Gather(3, 4, 2), [F12, ((2,), I32)], [((8,), F32)]),
@@ -84,6 +86,9 @@ BROKEN = [
     ("qgemm", replace(QGEMM, epilogue=Requantize((1, 1), (0, 0), 0, -1, 1)), "for 5 columns"),
     ("qgemm", replace(QGEMM, epilogue=Requantize((1,), (31,), 0, -1, 1)), "shift 31"),
     ("qgemm", replace(QGEMM, epilogue=Requantize((1,), (0,), 0, 5, 1)), r"range 5\.\.1"),
+    ("wide gemm", replace(WIDE_GEMM, epilogue=QGEMM.epilogue), "neither epilogue nor zeros"),
+    ("wide gemm", replace(WIDE_GEMM, a_zero=1), "neither epilogue nor zeros"),
+    ("wide gemm", replace(WIDE_GEMM, b_zero=1), "neither epilogue nor zeros"),
     ("map", replace(MAP, views=(View(1, (1,)), View(0, (0,)))), r"addresses 1\.\.12"),
     ("map", replace(MAP, output=View(0, (2,))), r"addresses 0\.\.22"),
     ("map", replace(MAP, program=LOADS), "leaves 2 scalars"),
