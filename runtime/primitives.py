@@ -8,6 +8,7 @@ C++'s: with a NaN they return the first operand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -97,6 +98,7 @@ ROWS = (
     Primitive("cos", 1, FLOAT, np.cos, "cosine of radians"),
     Primitive("tanh", 1, FLOAT, np.tanh, "hyperbolic tangent"),
     Primitive("logistic", 1, FLOAT, _logistic, "1 / (1 + exp(-a))"),
+    Primitive("erf", 1, FLOAT, np.frompyfunc(math.erf, 1, 1), "the error function"),
     Primitive("floor", 1, FLOAT, np.floor, "to the integer below"),
     Primitive("ceil", 1, FLOAT, np.ceil, "to the integer above"),
     Primitive("trunc", 1, FLOAT, np.trunc, "to the integer towards zero"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from runtime.control import CONTROL, map_subgraphs
 from runtime.decompose import (
     blocks,
+    compare,
     conv,
     conv_3d,
     counts,
@@ -36,6 +37,7 @@ from runtime.graph import Graph, Node, Value
 
 RULES: dict[str, Rule] = {
     **blocks.RULES,
+    **compare.RULES,
     **conv.RULES,
     **conv_3d.RULES,
     **counts.RULES,

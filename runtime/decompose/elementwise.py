@@ -13,7 +13,7 @@ import numpy as np
 from runtime.atoms import Gather
 from runtime.decompose.rule import BYTES, Lowering, Program, bounded, call, const, load
 from runtime.graph import Array, DType
-from runtime.primitives import evaluate
+from runtime.primitives import Compute, evaluate
 from runtime.quantized import float32_product, multiply_by_quantized_multiplier
 
 WIDE = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
@@ -30,6 +30,9 @@ BINARY: dict[str, str] = {
     "DIV": "div",
     "MAXIMUM": "max",
     "MINIMUM": "min",
+    "POW": "pow",
+    "FLOOR_DIV": "floor_div",
+    "FLOOR_MOD": "floor_mod",
 }
 
 
@@ -37,7 +40,7 @@ def binary(low: Lowering) -> None:
     a, b, out = low.x.value(0), low.x.value(1), low.out
     if not a.dtype is b.dtype is out.dtype:
         low.types()
-    if out.dtype in WIDE:
+    if out.dtype in WIDE and (low.node.op != "POW" or out.dtype is DType.F32):
         low.map(_wide(low), low.node.inputs, compute=WIDE[out.dtype])  # type: ignore[arg-type]
     elif out.dtype in BYTES and low.node.op in QUANTIZED:
         low.map(QUANTIZED[low.node.op](low), low.node.inputs, compute="i32")
@@ -48,6 +51,8 @@ def binary(low: Lowering) -> None:
 def _wide(low: Lowering) -> Program:
     if low.node.op == "SQUARED_DIFFERENCE":
         return call("square", call("sub", load(0), load(1)))
+    if low.node.op == "FLOOR_DIV" and low.out.dtype is DType.F32:
+        return call("floor", call("div", load(0), load(1)))
     return _clamped_wide(low, call(BINARY[low.node.op], load(0), load(1)))
 
 
@@ -127,7 +132,21 @@ UNARY: dict[str, Program] = {
         const(6.0),
     ),
 }
-INTEGER_UNARY = ("ABS", "NEG")
+UNARY |= {
+    "RELU_0_TO_1": call("clamp", load(0), args=(0.0, 1.0)),
+    "FLOOR": call("floor", load(0)),
+    "CEIL": call("ceil", load(0)),
+    "ROUND": call("round", load(0)),
+    "SIGN": call("sub", call("gt", load(0), const(0)), call("lt", load(0), const(0))),
+    "SIN": call("sin", load(0)),
+    "COS": call("cos", load(0)),
+    "LOG": call("log", load(0)),
+    "SQUARE": call("square", load(0)),
+    "ELU": call(
+        "select", call("lt", load(0), const(0.0)), call("sub", call("exp", load(0)), const(1.0)), load(0)
+    ),
+}
+INTEGER_UNARY = ("ABS", "NEG", "SIGN")
 
 
 def unary(low: Lowering) -> None:
@@ -146,7 +165,57 @@ def _real(low: Lowering) -> Program:
     if low.node.op == "LEAKY_RELU":
         slope = call("mul", load(0), const(float(low.x.attr("alpha"))))
         return call("select", call("lt", load(0), const(0.0)), slope, load(0))
+    if low.node.op == "GELU":
+        return GELU[bool(low.x.attr("approximate"))]
     return UNARY[low.node.op]
+
+
+def _half_of(share: Program) -> Program:
+    """x / 2 times (1 + share)."""
+    return call("mul", call("mul", const(0.5), load(0)), call("add", const(1.0), share))
+
+
+_CUBE = call("mul", const(0.044715), call("mul", load(0), call("square", load(0))))
+GELU = {
+    False: _half_of(call("erf", call("mul", load(0), const(math.sqrt(0.5))))),
+    True: _half_of(call("tanh", call("mul", const(math.sqrt(2 / math.pi)), call("add", load(0), _CUBE)))),
+}
+"""By whether it is approximate."""
+
+
+def prelu(low: Lowering) -> None:
+    x, slope, out = low.x.value(0), low.x.value(1), low.out
+    if not x.dtype is slope.dtype is out.dtype:
+        low.types()
+    if out.dtype is DType.F32:
+        negative, positive = call("mul", load(0), load(1)), load(0)
+        compute: Compute = "f32"
+    elif out.dtype in BYTES:
+        scale, by, over = (low.quantized(value)[0] for value in (x, slope, out))
+        positive = call("mulq", _centred(low, 0), args=low.factor(float32_product(scale, over=over)))
+        product = call("mul", _centred(low, 0), _centred(low, 1))
+        negative = call("mulq", product, args=low.factor(float32_product(scale, by, over=over)))
+        compute = "i32"
+    else:
+        low.types()
+    zero = const(0.0) if compute == "f32" else const(low.quantized(x)[1])
+    program = call("select", call("lt", load(0), zero), negative, positive)
+    low.map(program if compute == "f32" else _clamped(low, program), low.node.inputs, compute=compute)
+
+
+def add_n(low: Lowering) -> None:
+    if {low.x.value(i).dtype for i in range(len(low.node.inputs))} != {
+        low.out.dtype
+    } or low.out.dtype not in WIDE:
+        low.types()
+    total = load(0)
+    for i in range(1, len(low.node.inputs)):
+        total = call("add", total, load(i))
+    low.map(total, low.node.inputs, compute=WIDE[low.out.dtype])  # type: ignore[arg-type]
+
+
+def zeros(low: Lowering) -> None:
+    low.given(np.zeros(low.out.shape, low.out.dtype.numpy))
 
 
 def lookup(low: Lowering, table: Array) -> None:
@@ -197,7 +266,12 @@ def _relu(low: Lowering) -> Array:
     return np.minimum(np.maximum(out, least), most).astype(low.out.dtype.numpy)
 
 
-_RELU_BOUNDS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+_RELU_BOUNDS = {
+    "RELU_0_TO_1": (0.0, 1.0),
+    "RELU": (0.0, math.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+}
 
 
 def _leaky_relu(low: Lowering) -> Array:
@@ -211,9 +285,13 @@ TABLES: dict[str, Callable[[Lowering], Array]] = {
     "RELU": _relu,
     "RELU6": _relu,
     "RELU_N1_TO_1": _relu,
+    "RELU_0_TO_1": _relu,
     "LEAKY_RELU": _leaky_relu,
 }
 RULES = {
     **dict.fromkeys((*BINARY, "SQUARED_DIFFERENCE"), binary),
-    **dict.fromkeys((*UNARY, "LEAKY_RELU"), unary),
+    **dict.fromkeys((*UNARY, "LEAKY_RELU", "GELU"), unary),
+    "PRELU": prelu,
+    "ADD_N": add_n,
+    "ZEROS_LIKE": zeros,
 }

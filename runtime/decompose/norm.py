@@ -102,4 +102,32 @@ def reciprocals(low: Lowering, sums: int) -> int:
     return x
 
 
-RULES = {"SOFTMAX": softmax}
+def log_softmax(low: Lowering) -> None:
+    if not low.x.value(0).dtype is low.out.dtype is DType.F32:
+        low.types()
+    rows, depth, per_row = rows_of(low)
+    below = low.temp(low.out.shape, DType.F32)
+    low.map(call("sub", load(0), load(1)), [low.node.inputs[0], highest_of(low)], below)
+    shares = low.map(call("exp", load(0)), [below], low.temp(low.out.shape, DType.F32))
+    sums = low.emit(Reduce("sum", rows, depth, 1), [shares], low.temp(per_row, DType.F32))
+    low.map(call("sub", load(0), call("log", load(1))), [below, sums])
+
+
+LEAST_NORM = 1e-6
+"""What L2_NORMALIZATION divides by at least."""
+
+
+def l2_normalization(low: Lowering) -> None:
+    if (
+        not low.x.value(0).dtype is low.out.dtype is DType.F32
+        or low.x.attr("fused_activation_function") != "NONE"
+    ):
+        low.types()
+    rows, depth, per_row = rows_of(low)
+    squares = low.map(call("square", load(0)), low.node.inputs, low.temp(low.out.shape, DType.F32))
+    sums = low.emit(Reduce("sum", rows, depth, 1), [squares], low.temp(per_row, DType.F32))
+    length = call("max", call("sqrt", load(1)), const(LEAST_NORM))
+    low.map(call("div", load(0), length), [low.node.inputs[0], sums])
+
+
+RULES = {"SOFTMAX": softmax, "LOG_SOFTMAX": log_softmax, "L2_NORMALIZATION": l2_normalization}

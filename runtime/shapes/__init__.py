@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from runtime.shapes import (
     blocks,
+    compare,
     conv,
     counts,
     elementwise,
@@ -26,6 +27,7 @@ from runtime.shapes.operands import Rule
 
 RULES: dict[str, Rule] = {
     **blocks.RULES,
+    **compare.RULES,
     **conv.RULES,
     **counts.RULES,
     **elementwise.RULES,

@@ -19,7 +19,28 @@ def broadcast(x: Operands) -> list[Shape]:
         raise x.bad(f"shapes {x.shape(0)} and {x.shape(1)} do not broadcast together") from None
 
 
+def _add_n(x: Operands) -> list[Shape]:
+    shape = x.shape(0)
+    if any(x.shape(i) != shape for i in range(len(x.values))):
+        raise x.bad(f"shapes {[x.shape(i) for i in range(len(x.values))]}: expected all the same")
+    return [shape]
+
+
+def _prelu(x: Operands) -> list[Shape]:
+    shape = broadcast(x)
+    if shape != [x.shape(0)]:
+        raise x.bad(f"slopes of shape {x.shape(1)} for values of shape {x.shape(0)}")
+    return shape
+
+
+ROUNDING = ("FLOOR", "CEIL", "ROUND", "SIGN")
+REAL = ("SIN", "COS", "LOG", "SQUARE", "ELU", "GELU", "RELU_0_TO_1")
+NORMS = ("LOG_SOFTMAX", "L2_NORMALIZATION")
 RULES: dict[str, Rule] = {
+    **dict.fromkeys(("POW", "FLOOR_DIV", "FLOOR_MOD"), broadcast),
+    **dict.fromkeys((*ROUNDING, *REAL, *NORMS, "ZEROS_LIKE"), same),
+    "ADD_N": _add_n,
+    "PRELU": _prelu,
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"), broadcast),
     **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "HARD_SWISH", "LOGISTIC", "TANH"), same),
     **dict.fromkeys(("ABS", "NEG", "EXP", "SQRT", "RSQRT"), same),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.conformance import (
     blocks,
+    compare,
     control,
     conv,
     conv_3d,
@@ -33,6 +34,7 @@ from tests.conformance.case import Case
 
 CASES: list[Case] = [
     *blocks.CASES,
+    *compare.CASES,
     *control.CASES,
     *conv.CASES,
     *conv_3d.CASES,

@@ -51,6 +51,6 @@ CASES = [
         for axis in (-1, 0, 1)
         for p in (1, 2)
     ),
-    *(Case("LRN", (X((2, 7, 3, 4)),), {"size": size}) for size in (1, 3, 4)),
+    *(Case("LRN", (X((2, 7, 3, 4)),), {"size": size}) for size in (1, 3, 7)),
     Case("LRN", (X((2, 7, 3, 4)),), {"size": 5, "alpha": 0.1, "beta": 0.5, "bias": 2.0}),
 ]
