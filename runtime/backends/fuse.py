@@ -164,7 +164,7 @@ class _Finder:
         if pad is not None and inner is not None:
             rows = np.where(rows < 0, -1, sources(pad, self.values[base].elements, grain)[rows])
             base = inner[0]
-        starts = np.where(rows < 0, -1, rows * grain).astype(np.int32).reshape(m, k // grain)
+        starts = np.where(rows < 0, -1, rows * grain).astype(np.int32, copy=False).reshape(m, k // grain)
         return base, Table(starts, grain, fill or 0)
 
     def single_copy(self, index: int) -> tuple[int, Raster] | None:
@@ -244,8 +244,10 @@ def sources(atom: Raster, elements: int, grain: int) -> Array:
     """Of each group of `grain` elements of the output: the number of the group in the input, -1 where it is
     filled.
     """
-    out = np.full(elements // grain, -1, np.int64)
+    out = np.full(elements // grain, -1, np.int32)
     for region in atom.regions:
+        if 0 in region.sizes:
+            continue
         sizes, views = collapse(region.sizes, region.source, region.destination)
         groups = (*sizes[:-1], sizes[-1] // grain)
         source, destination = (_addresses(view, groups, grain) for view in views)
@@ -254,10 +256,11 @@ def sources(atom: Raster, elements: int, grain: int) -> Array:
 
 
 def _addresses(view: View, groups: tuple[int, ...], grain: int) -> Array:
-    at = np.array(view.offset // grain, np.int64)
+    """Every address on the way is one of the view, inside a value: 32 bits hold it."""
+    at = np.array(view.offset // grain, np.int32)
     for size, stride in zip(groups[:-1], view.strides[:-1], strict=True):
-        at = at[..., None] + np.arange(size) * (stride // grain)
-    return at[..., None] + np.arange(groups[-1])
+        at = at[..., None] + np.arange(size, dtype=np.int32) * np.int32(stride // grain)
+    return at[..., None] + np.arange(groups[-1], dtype=np.int32)
 
 
 def joined(table: Table) -> Table:
