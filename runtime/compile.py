@@ -6,6 +6,7 @@ bytes -> importers -> shapes -> decompose -> simplify -> verify -> backend (step
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -71,6 +72,34 @@ class Model:
         atoms = simplify(decompose(self.graph, self.kernels))
         check(atoms, "ATOMIC")
         return atoms
+
+
+class ModelFile:
+    """A model file that stays open: its bytes can be let go and read again, whatever becomes of its name."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises ModelError for a file that cannot be opened."""
+        self.path = Path(path)
+        try:
+            self._file = self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise ModelError(f"{path}: the model cannot be read: {error.strerror}") from error
+        self._seen = self._state()
+
+    def read(self) -> bytes:
+        """Raises ModelError where the file is not what it was."""
+        try:
+            self._file.seek(0)
+            data = self._file.readall()
+        except OSError as error:
+            raise ModelError(f"{self.path}: the model cannot be read: {error.strerror}") from error
+        if self._state() != self._seen:
+            raise ModelError(f"{self.path}: the file has changed since it was opened; load it anew")
+        return data
+
+    def _state(self) -> tuple[int, int]:
+        stat = os.fstat(self._file.fileno())
+        return stat.st_size, stat.st_mtime_ns
 
 
 def read(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.compile import BACKENDS, read
+from runtime.compile import BACKENDS, Model, ModelFile, read
 from runtime.errors import EngineError
 from runtime.graph import Array, Shape
 from runtime.importers import declared_shapes
@@ -56,7 +56,10 @@ class Interpreter:
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is unknown: expected {', '.join(BACKENDS)}")
         try:
-            self._model = read(model_path or model_content or b"", cache_dir=cache_dir)
+            self._file = ModelFile(model_path) if model_path else None
+            self._model = read(model_content or b"", cache_dir=cache_dir)
+            if self._file is not None:
+                self._model = replace(self._model, name=self._file.path.name, data=self._file.read())
             self._graph = self._model.graph
             self._declared = declared_shapes(self._model.data, self._model.name)
         except EngineError as error:
@@ -69,6 +72,7 @@ class Interpreter:
         self._backend = BACKENDS[backend]()
         self._program: Program | None = None
         self._arrays: dict[int, Array] = dict(self._graph.constants())
+        self._constants: frozenset[int] = frozenset()
 
     # ---------------------------------------------------------------- life
 
@@ -77,14 +81,30 @@ class Interpreter:
         if self._program is not None:
             return
         try:
+            self._model = self._whole_model()
             self._program = Program(self._backend.compile(self._model), self._backend.name)
             self._graph = self._model.graph
         except EngineError as error:
             raise RuntimeError(str(error)) from error
         self._arrays = dict(self._graph.constants())
+        self._let_go()
         for i in (*self._graph.inputs, *self._graph.outputs):
             value = self._graph.values[i]
             self._arrays[i] = np.zeros(value.shape, value.dtype.numpy)
+
+    def _let_go(self) -> None:
+        """The program has its own weights: what can be read again from the file is not kept."""
+        if self._file is not None:
+            self._constants, self._arrays = frozenset(self._arrays), {}
+            values = tuple(replace(value, data=None) for value in self._graph.values)
+            self._graph = replace(self._graph, values=values)
+            self._model = replace(self._model, data=b"")
+
+    def _whole_model(self) -> Model:
+        """The model with its bytes; raises ModelError where they have to be read again and have changed."""
+        if self._model.data or self._file is None:
+            return self._model
+        return replace(self._model, data=self._file.read())
 
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int] | Array, strict: bool = False
@@ -193,6 +213,12 @@ class Interpreter:
         return SignatureRunner(self, key)
 
     def _array(self, index: int) -> Array:
+        if index in self._constants and index not in self._arrays:
+            try:
+                constants = dict(self._whole_model().graph.constants())
+            except EngineError as error:
+                raise ValueError(str(error)) from error
+            self._arrays = {**constants, **self._arrays}
         if index not in self._arrays:
             why = (
                 "call allocate_tensors() first"

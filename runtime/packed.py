@@ -33,6 +33,8 @@ _LAYOUT = struct.Struct("<8s32sQI")
 """Magic, key, bytes of weights, their CRC-32."""
 STALE = 3600.0
 """Seconds after which an unfinished file belongs to nobody, and a file in use is marked as used again."""
+PIECE = 1 << 16
+"""Bytes that are checked at a time."""
 _count = itertools.count()
 _verified: set[tuple[int, int, int]] = set()
 """(device, inode, time of change) of the files whose CRC this process has seen to be right."""
@@ -118,24 +120,26 @@ def _mapped(path: Path, key: bytes, size: int) -> mmap.mmap | None:
         stat = os.fstat(file)
         if stat.st_size != HEADER + size:
             return None
-        mapping = mmap.mmap(file, stat.st_size, prot=mmap.PROT_READ)
-        if not _sound(mapping, key, size, stat):
+        if not _sound(file, key, size, stat):
             return None
         _mark_used(file, stat)
-        return mapping
+        return mmap.mmap(file, stat.st_size, prot=mmap.PROT_READ)
     finally:
         os.close(file)
 
 
-def _sound(mapping: mmap.mmap, key: bytes, size: int, stat: os.stat_result) -> bool:
-    magic, stored, length, crc = _LAYOUT.unpack_from(mapping)
+def _sound(file: int, key: bytes, size: int, stat: os.stat_result) -> bool:
+    """Read piece by piece, for what is mapped and looked at counts as this process's memory."""
+    magic, stored, length, crc = _LAYOUT.unpack(os.pread(file, _LAYOUT.size, 0))
     if (magic, stored, length) != (MAGIC, key, size):
         return False
     identity = stat.st_dev, stat.st_ino, stat.st_mtime_ns
     if identity not in _verified:
-        with memoryview(mapping) as whole, whole[HEADER:] as weights:
-            if zlib.crc32(weights) != crc:
-                return False
+        found = 0
+        for at in range(HEADER, HEADER + size, PIECE):
+            found = zlib.crc32(os.pread(file, min(PIECE, HEADER + size - at), at), found)
+        if found != crc:
+            return False
         _verified.add(identity)
     return True
 

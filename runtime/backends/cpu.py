@@ -306,6 +306,7 @@ class Emitter:
             [(places[self.root(i)], self.values[i]) for i in side]
             for side in (self.graph.inputs, self.outputs)
         ]
+        self.steps = []  # they hold us, and we the whole graph: without the circle it is free at once
         states = [Slot(places[s.value], s.initial, s.resource) for s in self.graph.states]
         return FlatProgram(steps, memories, ends[0], ends[1], states, self.layout)
 

@@ -215,3 +215,45 @@ def test_a_shape_that_the_model_cannot_take_is_told_when_it_is_compiled() -> Non
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [1, 63])
     with pytest.raises(RuntimeError, match="#0"):
         interpreter.allocate_tensors()
+
+
+# -------------------------------------------------------------------- the file, let go and read again
+
+
+def copied(path: Path) -> Path:
+    source = Path(__file__).parents[2] / "specs" / "models" / "telemetry_ae_f32.tflite"
+    path.write_bytes(source.read_bytes())
+    return path
+
+
+def test_constants_are_there_after_the_file_has_lost_its_name(tmp_path: Path) -> None:
+    path = copied(tmp_path / "m.tflite")
+    ours, content = Interpreter(path), Interpreter(model_content=path.read_bytes())
+    before = {i: array.copy() for i, array in ours._arrays.items()}
+    path.unlink()
+    for interpreter in (ours, content):
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        assert before
+        for index, array in before.items():
+            assert np.array_equal(interpreter.get_tensor(index), array)
+    shape = ours.get_input_details()[0]["shape"]
+    ours.resize_tensor_input(ours.get_input_details()[0]["index"], [2, *shape[1:]])
+    ours.allocate_tensors()
+    ours.invoke()
+    assert ours.get_tensor(ours.get_output_details()[0]["index"]).shape[0] == 2
+
+
+def test_a_file_that_has_changed_is_not_mixed_with_what_it_was(tmp_path: Path) -> None:
+    path = copied(tmp_path / "m.tflite")
+    ours = Interpreter(path)
+    constant = min(ours._arrays)
+    ours.allocate_tensors()
+    path.write_bytes(path.read_bytes()[:100])
+    ours.invoke()  # the program has all that it needs
+    with pytest.raises(ValueError, match=r"m\.tflite: the file has changed since it was opened"):
+        ours.get_tensor(constant)
+    detail = ours.get_input_details()[0]
+    ours.resize_tensor_input(detail["index"], [2, *detail["shape"][1:]])
+    with pytest.raises(RuntimeError, match="the file has changed"):
+        ours.allocate_tensors()
