@@ -45,8 +45,8 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """One model: bytes of its arena, the most bytes alive in one step, their ratio; median milliseconds of a
-    load in a warm process with warm caches; peak memory of a process in KiB, of ours and of TFLite's.
+    """One model: bytes of its arena, the most bytes alive in one step, their ratio; median milliseconds of
+    CPU time of a load in a warm process with warm caches; peak KiB of a process, ours and of TFLite.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Footprint:
 
 
 def footprints(
-    models: Iterable[Path], clock: Callable[[], float] = time.perf_counter, processes: int = PROCESSES
+    models: Iterable[Path], clock: Callable[[], float] = time.process_time, processes: int = PROCESSES
 ) -> list[Footprint]:
     """A row per model; one that either side cannot run has its reason in `error`."""
     with tempfile.TemporaryDirectory() as cache:

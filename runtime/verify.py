@@ -287,8 +287,8 @@ def _map(at: _Atom, attrs: Map) -> None:
             at.require(row is not None and attrs.compute in row.computes, f"{step.name} in {attrs.compute}")
             assert row is not None
             at.require(len(step.args) == row.args and depth >= row.arity, f"operands of {step.name}")
-            at.require(_constants(step.args, attrs.compute), f"{step.name} {step.args}")
-            at.require(step.name != "mulq" or _sound(*step.args), f"{step.name} {step.args}")
+            if not _constants(step.args, attrs.compute) or (step.name == "mulq" and not _sound(*step.args)):
+                at.require(False, f"{step.name} {step.args}")
             depth += 1 - row.arity
         at.require(depth <= MAX_STACK, f"program holds {depth} scalars, the most is {MAX_STACK}")
     at.require(depth == 1, f"program leaves {depth} scalars")

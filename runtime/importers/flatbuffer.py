@@ -39,21 +39,19 @@ class Table:
             raise IndexError(f"a table at {position} with its fields at {vtable}")
         there = (_u16(data, vtable)[0] - 3) // 2
         self.data, self.position = data, position
-        self.offsets = _SLOTS[max(0, min(there, self.FIELDS))](data, vtable + 4)
+        there = max(0, min(there, self.FIELDS))
+        self.offsets: tuple[int, ...] = _SLOTS[there](data, vtable + 4) + (0,) * (self.FIELDS - there)
 
     @classmethod
     def root(cls, data: bytes) -> Table:
         return cls(data, _u32(data, 0)[0])
 
-    def at(self, slot: int) -> int:
-        """Where a field is, 0 for nowhere."""
-        offset: int = self.offsets[slot] if slot < len(self.offsets) else 0
-        return offset and self.position + offset
-
     def target(self, slot: int) -> int:
         """Where a field points to, 0 for nowhere."""
-        at = self.at(slot)
-        return at and at + int(_u32(self.data, at)[0])
+        if not (offset := self.offsets[slot]):
+            return 0
+        at = self.position + offset
+        return at + int(_u32(self.data, at)[0])
 
 
 def table_class(name: str, fields: str, classes: Classes) -> type[Table]:
@@ -85,8 +83,8 @@ def _number(slot: int, kind: str, default: float) -> Callable[[Table], Any]:
     read, missing = _NUMBERS[kind].unpack_from, bool(default) if kind == "?" else default
 
     def number(self: Table) -> Any:
-        at = self.at(slot)
-        return read(self.data, at)[0] if at else missing
+        offset = self.offsets[slot]
+        return read(self.data, self.position + offset)[0] if offset else missing
 
     return number
 
