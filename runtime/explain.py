@@ -12,7 +12,7 @@ from runtime.control import subgraphs
 from runtime.decompose import decompose
 from runtime.graph import ABSENT, Graph, Node
 from runtime.infer import infer
-from runtime.simplify import alias, compose, fold, prune
+from runtime.simplify import PASSES
 
 MAX_REGIONS = 4
 """Regions of a RASTER that are spelled out."""
@@ -49,10 +49,7 @@ class Stage:
 STEPS: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer", infer),
     ("decompose", lambda graph: decompose(graph, "builtin")),
-    ("fold", fold),
-    ("alias", alias),
-    ("compose", compose),
-    ("prune", prune),
+    *PASSES,
     ("fuse", fuse),
 )
 

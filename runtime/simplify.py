@@ -1,21 +1,23 @@
 """Make an atomic graph smaller without changing a bit of its outputs.
 
-Four passes in order: fold what depends on constants only, let identity copies share their input, read through
-copies (vertical RASTER composition), drop what nobody reads. Fusion into faster kernels is left to the
-backends.
+`PASSES` in order: fold what depends on constants only; bring RASTERs into normal form, let identity copies
+share their input, read through the others, and drop the identities that this leaves; compute what is the same
+once; drop what nobody reads. Fusion into faster kernels is left to the backends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from runtime.atoms import ATOMS, Map, Raster, Region, Rng, View
+from runtime.atoms import ATOMS, Raster, Rng
 from runtime.backends import reference
+from runtime.compose import compose, normalise
 from runtime.control import map_subgraphs
-from runtime.graph import ABSENT, Array, Graph, Node, Shape, Signature, Value
-from runtime.strides import dense, is_dense
+from runtime.graph import ABSENT, Array, Graph, Node, Signature, Value
+from runtime.strides import is_dense
 
 FOLD_LIMIT = 64 << 20
 """Bytes of folded constants in one graph; what is beyond is computed at run time."""
@@ -24,7 +26,7 @@ FOLD_LIMIT = 64 << 20
 def simplify(graph: Graph) -> Graph:
     """The same function of the same inputs and outputs, with fewer nodes and values. Value ids change."""
     graph = map_subgraphs(graph, simplify)
-    for rewrite in (fold, alias, compose, prune):
+    for _, rewrite in PASSES:
         graph = rewrite(graph)
     return graph
 
@@ -84,107 +86,38 @@ def alias(graph: Graph) -> Graph:
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:
-    region = _whole_copy(graph, node)
-    if region is None or len(node.inputs) != 1 or not is_dense(region.source, region.sizes):
+    raster = node.attrs
+    if not isinstance(raster, Raster) or len(raster.regions) != 1 or raster.mode != "copy":
         return False
-    return _count(region.sizes) == graph.values[node.inputs[0]].elements
+    region, ends = raster.regions[0], (*node.inputs, *node.outputs)
+    if len(ends) != 2 or {graph.values[i].elements for i in ends} != {math.prod(region.sizes)}:
+        return False
+    return is_dense(region.source, region.sizes) and is_dense(region.destination, region.sizes)
 
 
-# ---------------------------------------------------------------- compose
+# ---------------------------------------------------------------- share
 
 
-def compose(graph: Graph) -> Graph:
-    """RASTER and MAP that read a copy read what was copied, where the two address maps make one view."""
-    copies: dict[int, tuple[int, Region]] = {}
-    nodes = []
+def share(graph: Graph) -> Graph:
+    """Atoms that compute the same from the same inputs are computed once; outputs of the graph stay."""
+    ends, number = frozenset(graph.outputs), dict[int, int]()
+    seen, nodes = dict[object, Node](), []
     for node in graph.nodes:
-        if isinstance(node.attrs, Raster):
-            node = _read_through(node, node.attrs, copies)
-        elif isinstance(node.attrs, Map):
-            node = _load_through(node, node.attrs, copies)
-        nodes.append(node)
-        if (region := _whole_copy(graph, node)) is not None:
-            copies[node.outputs[0]] = node.inputs[region.input], region
+        node = _renumbered(node, number)
+        first = seen.setdefault(_meaning(graph, node), node)
+        if first is node or not ends.isdisjoint(node.outputs):
+            nodes.append(node)
+        else:
+            number.update(zip(node.outputs, first.outputs, strict=True))
     return graph.with_nodes(tuple(nodes))
 
 
-def _whole_copy(graph: Graph, node: Node) -> Region | None:
-    """The region of a RASTER whose output is, element by element, a view of one input."""
-    raster = node.attrs
-    if not isinstance(raster, Raster) or len(raster.regions) != 1 or (raster.mode == "add" and raster.fill):
-        return None
-    region, elements = raster.regions[0], graph.values[node.outputs[0]].elements
-    return region if is_dense(region.destination, region.sizes) and _count(region.sizes) == elements else None
-
-
-def _read_through(node: Node, raster: Raster, copies: Mapping[int, tuple[int, Region]]) -> Node:
-    inputs, regions = list(node.inputs), []
-    for region in raster.regions:
-        origin, view = _through(node.inputs[region.input], region.source, region.sizes, copies)
-        if origin not in inputs:
-            inputs.append(origin)
-        regions.append(replace(region, input=inputs.index(origin), source=view))
-    used = sorted({region.input for region in regions})
-    regions = [replace(region, input=used.index(region.input)) for region in regions]
-    return replace(node, inputs=tuple(inputs[i] for i in used), attrs=replace(raster, regions=tuple(regions)))
-
-
-def _load_through(node: Node, program: Map, copies: Mapping[int, tuple[int, Region]]) -> Node:
-    loads = [
-        _through(i, view, program.sizes, copies) for i, view in zip(node.inputs, program.views, strict=True)
-    ]
-    views = tuple(view for _, view in loads)
-    return replace(node, inputs=tuple(i for i, _ in loads), attrs=replace(program, views=views))
-
-
-def _through(
-    index: int, view: View, sizes: Shape, copies: Mapping[int, tuple[int, Region]]
-) -> tuple[int, View]:
-    """(value, view) of what was copied into `index`, or the two unchanged where that is not one view."""
-    if index in copies:
-        origin, region = copies[index]
-        if (composed := composition(view, sizes, region)) is not None:
-            return origin, composed
-    return index, view
-
-
-def composition(view: View, sizes: Shape, copy: Region) -> View | None:
-    """A view of a dense copy as a view of its source; None where it is not one.
-
-    An address of the copy is a number in the mixed radix of its sizes, whose digits times the source strides
-    give the address in the source. The digits of a sum are the sums of the digits as long as none of them
-    carries.
-    """
-    if view.offset < 0 or min(view.strides, default=0) < 0 or 0 in sizes:
-        return None
-    radix = dense(copy.sizes).strides
-    start, steps = _digits(view.offset, radix), [_digits(stride, radix) for stride in view.strides]
-    for axis, size in enumerate(copy.sizes):
-        reach = start[axis] + sum((n - 1) * step[axis] for n, step in zip(sizes, steps, strict=True))
-        if reach >= size:
-            return None
-    strides = copy.source.strides
-    offset = copy.source.offset + _dot(start, strides)
-    return View(offset, tuple(_dot(step, strides) for step in steps))
-
-
-def _digits(number: int, radix: Sequence[int]) -> list[int]:
-    digits = []
-    for weight in radix:
-        digits.append(number // weight)
-        number %= weight
-    return digits
-
-
-def _dot(a: Sequence[int], b: Sequence[int]) -> int:
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def _count(sizes: Shape) -> int:
-    count = 1
-    for size in sizes:
-        count *= size
-    return count
+def _meaning(graph: Graph, node: Node) -> object:
+    """Equal for atoms that give the same bits. Numbers by their text, in which -0.0 is not 0.0."""
+    if not isinstance(node.attrs, ATOMS):
+        return node.outputs
+    outputs = tuple((graph.values[i].elements, graph.values[i].dtype) for i in node.outputs)
+    return node.inputs, outputs, repr(node.attrs)
 
 
 # ---------------------------------------------------------------- prune
@@ -220,3 +153,15 @@ def _signature(signature: Signature, number: Mapping[int, int]) -> Signature:
         for ends in (signature.inputs, signature.outputs)
     )
     return Signature(inputs, outputs)
+
+
+Pass = Callable[[Graph], Graph]
+PASSES: tuple[tuple[str, Pass], ...] = (
+    ("fold", fold),
+    ("normalise", normalise),
+    ("alias", alias),
+    ("compose", compose),
+    ("alias again", alias),
+    ("share", share),
+    ("prune", prune),
+)

@@ -6,6 +6,7 @@ kernel computes.
     RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
     RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
 
+The patches of a depthwise convolution may also be a view of the GEMM itself, where one suffices.
 Both replace the gathered patches by a table that says where each chunk of them stands in the input.
 """
 
@@ -17,10 +18,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runtime.atoms import Clamp, Gemm, Map, Raster, Requantize, View
+from runtime.atoms import Clamp, Gemm, Map, Raster, Region, Requantize, View
 from runtime.control import map_subgraphs
 from runtime.graph import Array, Graph, Node
-from runtime.strides import collapse, is_dense
+from runtime.strides import collapse, dense, is_dense
 
 LEAST_CHUNK = 3
 """Elements that an entry must stand for: for less, copying the patches first is as good."""
@@ -121,14 +122,12 @@ class _Finder:
 
     def depthwise(self, node: Node, gemm: Gemm) -> Node | None:
         channels, weights = gemm.batch, self.values[node.inputs[1]].data
-        views = (
-            View(0, (1, gemm.k * channels, channels)),
-            View(0, (1, channels, 1)),
-            View(0, (1, channels, 1)),
-        )
-        if channels == 1 or gemm.n != 1 or (gemm.a, gemm.b, gemm.c) != views or len(node.inputs) != 2:
+        side_by_side = View(0, (1, channels, 1))
+        if channels == 1 or gemm.n != 1 or gemm.a.strides[0] != 1 or len(node.inputs) != 2:
             return None
-        found = self.table(node.inputs[0], gemm.m, gemm.k * channels, channels)
+        if (gemm.b, gemm.c) != (side_by_side, side_by_side):
+            return None
+        found = self.windows(node.inputs[0], gemm)
         readers = self.readers.get(node.outputs[0], [])
         if found is None or weights is None or len(readers) != 1 or node.outputs[0] in self.graph.ends:
             return None
@@ -152,7 +151,24 @@ class _Finder:
         outer = self.single_copy(index)
         if outer is None or self.values[index].elements != m * k:
             return None
-        base, patches = outer
+        return self.through(*outer, m, k, chunk)
+
+    def windows(self, index: int, gemm: Gemm) -> tuple[int, Table] | None:
+        """The table of a depthwise convolution: through patches, or where A reads the windows by its view."""
+        channels, (_, step_m, step_k) = gemm.batch, gemm.a.strides
+        k = gemm.k * channels
+        if (gemm.a.offset, step_m, step_k) == (0, k, channels):
+            found = self.table(index, gemm.m, k, channels)
+            if found is not None:
+                return found
+        sizes = gemm.m, gemm.k, channels
+        patches = Region(0, View(gemm.a.offset, (step_m, step_k, 1)), dense(sizes), sizes)
+        return self.through(index, Raster((patches,)), gemm.m, k, channels)
+
+    def through(
+        self, base: int, patches: Raster, m: int, k: int, chunk: int | None
+    ) -> tuple[int, Table] | None:
+        """(value, table) for patches of a value, or of what was padded into it."""
         grain, fill, pad = math.gcd(granularity(patches), k), patches.fill, None
         if (inner := self.single_copy(base)) is not None and (fill is None or fill == inner[1].fill):
             pad, fill = inner[1], inner[1].fill

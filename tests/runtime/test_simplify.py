@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.atoms import Clamp, Gemm, Instruction, Map, Raster, Region, Rng, View
 from runtime.backends import reference
-from runtime.backends.reference import addresses
 from runtime.graph import DType, Graph, Node, Signature, Value
-from runtime.simplify import alias, composition, fold, prune, simplify
+from runtime.simplify import alias, fold, prune, simplify
 from runtime.strides import dense
 from runtime.verify import check
 
@@ -42,7 +40,7 @@ def same_function(before: Graph, after: Graph) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=before.values[i].shape).astype(np.float32) for i in before.inputs]
     for got, want in zip(reference.run(after, arrays), reference.run(before, arrays), strict=True):
-        np.testing.assert_array_equal(got, want)
+        assert got.tobytes() == want.tobytes()
 
 
 def test_constants_fold():
@@ -139,46 +137,6 @@ def test_unread_nodes_and_values_go_and_signatures_follow():
         {"x": 0},
         {"y": 1},
     )
-
-
-@pytest.mark.parametrize(
-    ("view", "sizes", "expected"),
-    [
-        (View(0, (1,)), (12,), None),  # the rows of the source are 5 apart: no single stride
-        (View(4, (1,)), (4,), View(7, (1,))),  # the second row of the copy
-        (View(1, (4,)), (3,), View(3, (5,))),  # its second column
-        (View(0, (4, 1)), (3, 4), View(2, (5, 1))),  # all of it
-        (View(0, (1, 4)), (4, 3), View(2, (1, 5))),  # its transpose
-        (View(2, (1,)), (4,), None),  # carries over the end of a row
-    ],
-)
-def test_composition(view, sizes, expected):
-    """The copy takes columns 2.. of a (3, 6-ish) source whose rows are 5 apart."""
-    copy = Region(0, View(2, (5, 1)), dense((3, 4)), (3, 4))
-    assert composition(view, sizes, copy) == expected
-
-
-@st.composite
-def chains(draw):
-    """A copy of a strided source, and a view that stays inside the copy."""
-    sizes = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
-    source = View(draw(st.integers(0, 5)), tuple(draw(st.integers(0, 7)) for _ in sizes))
-    copy = Region(0, source, dense(sizes), sizes)
-    total = int(np.prod(sizes))
-    inner = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
-    strides = tuple(draw(st.integers(0, max((total - 1) // max(n - 1, 1) // len(inner), 0))) for n in inner)
-    top = sum((n - 1) * s for n, s in zip(inner, strides, strict=True))
-    return copy, View(draw(st.integers(0, total - 1 - top)), strides), inner
-
-
-@settings(max_examples=300, deadline=None)
-@given(chains())
-def test_a_composed_view_reads_what_the_copy_held(chain):
-    copy, view, sizes = chain
-    composed = composition(view, sizes, copy)
-    if composed is not None:
-        held = addresses(copy.source, copy.sizes).reshape(-1)
-        np.testing.assert_array_equal(addresses(composed, sizes), held[addresses(view, sizes)])
 
 
 def test_raster_and_map_read_through_a_transpose():
