@@ -50,7 +50,7 @@ def compose(graph: Graph) -> Graph:
     """RASTER, MAP, GEMM and REDUCE read through copies. A reader that becomes no bigger is rewritten for
     itself; one that is clipped into more regions only where with it the copy has no reader left.
     """
-    nodes, ends = list(graph.nodes), frozenset(graph.outputs)
+    nodes, ends = list(graph.nodes), frozenset(graph.ends)
     readers: dict[int, list[int]] = {}
     for at, node in enumerate(nodes):
         for i in set(node.inputs):

@@ -100,7 +100,7 @@ def _is_identity(graph: Graph, node: Node) -> bool:
 
 def share(graph: Graph) -> Graph:
     """Atoms that compute the same from the same inputs are computed once; outputs of the graph stay."""
-    ends, number = frozenset(graph.outputs), dict[int, int]()
+    ends, number = frozenset(graph.ends), dict[int, int]()
     seen, nodes = dict[object, Node](), []
     for node in graph.nodes:
         node = _renumbered(node, number)

@@ -110,8 +110,9 @@ def _raster(attrs: Raster, inputs: Sequence[Array], outputs: Sequence[Value]) ->
 
 
 def _gemm(attrs: Gemm, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
-    a = window(inputs[0], attrs.a, (attrs.batch, attrs.m, attrs.k))
-    b = window(inputs[1], attrs.b, (attrs.batch, attrs.k, attrs.n))
+    # dense operands: the order in which floats add up must not depend on the views
+    a = np.ascontiguousarray(window(inputs[0], attrs.a, (attrs.batch, attrs.m, attrs.k)))
+    b = np.ascontiguousarray(window(inputs[1], attrs.b, (attrs.batch, attrs.k, attrs.n)))
     out = np.zeros(outputs[0].shape, outputs[0].dtype.numpy)
     if a.dtype == np.float32:
         sums = np.matmul(a, b)
