@@ -63,15 +63,16 @@ golden: build ## rewrite the expected files of golden tests; look at the diff be
 	WALLE_GOLDEN=1 $(RUN) -m pytest -q tests/edge_agent
 	@git diff --stat
 
-fuzz: build ## every parser against generated input, for FUZZ_SECONDS each (default 60)
+fuzz: build ## every parser and the kernels against generated input, for FUZZ_SECONDS each (default 60)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) tests/fuzz.py
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) tests/fuzz_kernels.py
 
 size: ## lines per package
 	@for package in ckernels runtime fl edge_agent cloud_broker tests; do \
 	  printf '%-14s %6d\n' $$package $$(git ls-files $$package | grep -E '\.(py|c|h|inc)$$' | xargs cat | wc -l); done
 
-SYSTEM_PACKAGES := build-essential python3-dev python3-venv mosquitto chromium tmux qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-system-deps: ## Debian packages that some tests need: a broker, a browser, a terminal, an ARM emulator and compiler
+SYSTEM_PACKAGES := build-essential python3-dev python3-venv mosquitto chromium tmux qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross clang libclang-rt-dev
+system-deps: ## Debian packages that some tests need: a broker, a browser, a terminal, an ARM emulator and compiler, clang for its fuzzer
 	$(if $(filter 0,$(shell id -u)),,sudo) sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES)'
 
 clean: ## remove everything that was built

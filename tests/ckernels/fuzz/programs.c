@@ -1,4 +1,4 @@
-/* run.c: programs made of fuzzer input, under AddressSanitizer and UBSan: what `runtime.verify` lets through
+/* programs.c: programs made of fuzzer input, under AddressSanitizer and UBSan: what `runtime.verify` lets through
  * never leaves its memory.
  *
  * An input is a list of decisions. Every value is an allocation of exactly its size; every view, size and type
@@ -242,8 +242,8 @@ static const void *sort(program *p, const ck_row *row) {
 static const void *rng(program *p, const ck_row *row) {
     ck_rng *out = keep(p, sizeof *out);
     (void)row;
-    out->elements = 1 + pick(&p->in, 300), out->normal = (int32_t)pick(&p->in, 2);
-    out->seed = (uint64_t)pick(&p->in, 1 << 16) << 40, out->counter = UINT64_MAX - (uint64_t)pick(&p->in, 300);
+    out->elements = 1 + pick(&p->in, 300), out->seed = (uint64_t)pick(&p->in, 1 << 16) << 40;
+    out->stream = UINT64_MAX - (uint64_t)pick(&p->in, 300);
     out->out = value(p, out->elements * 4);
     return out;
 }
