@@ -283,7 +283,10 @@ static const void *gemm(program *p, const ck_row *row) {
     out->a_view = matrix(p, batch, m, k, &a);
     out->b_view = matrix(p, batch, k, n, &b);
     out->c_view = matrix(p, batch, m, n, &c);
-    if (indirect) a = k + pick(&p->in, 50), out->rows = table(p, m * out->taps, k / out->taps, a);
+    if (indirect) { /* the table stands for the view */
+        a = k + pick(&p->in, 50), out->a_view = (ck_view){0};
+        out->rows = table(p, m * out->taps, k / out->taps, a);
+    }
     const int64_t depth = (k + row->kr - 1) / row->kr * row->kr, panels = (n + row->nr - 1) / row->nr;
     const int64_t wide = row->dtype == CK_F32 ? 4 : 2;
     out->a = value(p, a * size_of(out->a_dtype));
