@@ -130,29 +130,40 @@ def _check_control(graph: Graph, node: Node, where: str) -> None:
 
 
 def _check_loop(attrs: Loop, inputs: list[Value], outputs: list[Value], where: str) -> None:
-    same, sliced = range(attrs.carried), range(attrs.carried, len(inputs) - attrs.fixed)
-    _require(attrs.trips >= 1 and 0 <= attrs.carried <= min(len(inputs), len(outputs)), where, "counts")
-    _require(len(sliced) == len(inputs) - attrs.fixed - attrs.carried, where, "counts")
-    sequences = [inputs[i] for i in sliced] + outputs[attrs.carried :]
-    lengths = {value.shape[:1] for value in sequences}
-    _require(lengths <= {(attrs.trips,)}, where, f"sequences of {lengths} for {attrs.trips} trips")
-    cut = [replace(value, shape=value.shape[1:]) for value in sequences]
-    carried, fixed = [inputs[i] for i in same], inputs[len(inputs) - attrs.fixed :]
-    _check_ends(attrs.body, [*carried, *cut[: len(sliced)], *fixed], [*carried, *cut[len(sliced) :]], where)
-    for before, after in zip(carried, outputs, strict=False):
+    carried, body = attrs.carried, attrs.body
+    sliced = len(inputs) - carried - attrs.fixed
+    _require(attrs.trips >= 1 and sliced >= 0 and 0 <= carried <= len(outputs), where, "counts")
+    _check_ends(
+        replace(body, inputs=(*body.inputs[:carried], *body.inputs[carried + sliced :])),
+        [*inputs[:carried], *inputs[carried + sliced :]],
+        inputs[:carried],
+        where,
+        outputs=body.outputs[:carried],
+    )
+    _require(len(body.inputs) == len(inputs) and len(body.outputs) == len(outputs), where, "counts")
+    for before, after in zip(inputs[:carried], outputs, strict=False):
         _alike(where, before, after)
+    parts = (*body.inputs[carried : carried + sliced], *body.outputs[carried:])
+    for i, whole in zip(parts, [*inputs[carried : carried + sliced], *outputs[carried:]], strict=True):
+        part = body.values[i]
+        fits = part.elements * attrs.trips == whole.elements and part.dtype is whole.dtype
+        _require(fits, where, f"{whole.name!r} is not {attrs.trips} times {part.name!r}")
 
 
-def _check_ends(part: Graph, inputs: list[Value], outputs: list[Value], where: str) -> None:
+def _check_ends(
+    part: Graph, inputs: list[Value], results: list[Value], where: str, outputs: tuple[int, ...] | None = None
+) -> None:
     _require(not part.states, where, "a sub-graph has no states")
-    for ids, values, what in ((part.inputs, inputs, "inputs"), (part.outputs, outputs, "outputs")):
+    given = part.outputs if outputs is None else outputs
+    for ids, values, what in ((part.inputs, inputs, "inputs"), (given, results, "outputs")):
         _require(len(ids) == len(values), where, f"{len(ids)} {what} of a sub-graph for {len(values)} values")
         for i, value in zip(ids, values, strict=True):
             _alike(where, part.values[i], value)
 
 
 def _alike(where: str, a: Value, b: Value) -> None:
-    same = (a.shape, a.dtype) == (b.shape, b.dtype)
+    """Of one size and type. Values are dense, so a pass may let one stand for a reshaped other."""
+    same = (a.elements, a.dtype) == (b.elements, b.dtype)
     _require(same, where, f"{a.name!r} is {a.dtype.value} {a.shape}, {b.name!r} {b.dtype.value} {b.shape}")
 
 

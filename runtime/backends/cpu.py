@@ -224,15 +224,9 @@ class Emitter:
         block, self.steps = self.steps, outer
         return block, [number[i] for i in part.outputs]
 
-    def like(self, index: int) -> int:
+    def like(self, value: Value) -> int:
         """A new value of the shape and type of another."""
-        self.values.append(replace(self.values[index], data=None))
-        return len(self.values) - 1
-
-    def part(self, index: int) -> int:
-        """A new value of the shape of a slice of another along its first axis."""
-        value = self.values[index]
-        self.values.append(replace(value, shape=value.shape[1:], data=None))
+        self.values.append(replace(value, data=None))
         return len(self.values) - 1
 
     def control(
@@ -270,7 +264,7 @@ class Emitter:
         for k, source in enumerate(sources):
             own = k < len(slots) and self.root(source) == self.root(slots[k])
             if self.root(source) in taken and not own:
-                sources[k] = self.like(source)
+                sources[k] = self.like(self.values[source])
                 self.move(node, source, sources[k])
         for source, slot in zip(sources, slots, strict=False):
             if self.root(source) != self.root(slot):
@@ -435,7 +429,7 @@ def _loop(low: Emitter, node: Node, atom: Loop) -> None:
     slots, fixed = node.outputs[: atom.carried], len(node.inputs) - atom.fixed
     low.assign(node, node.inputs[: atom.carried], slots)
     wholes, same = node.inputs[atom.carried : fixed], node.inputs[fixed:]
-    parts = [low.part(i) for i in wholes]
+    parts = [low.like(atom.body.values[i]) for i in atom.body.inputs[atom.carried : fixed]]
     body, results = low.inline(atom.body, [*slots, *parts, *same])
     outer, low.steps = low.steps, body
     results = low.assign(node, results, slots)[atom.carried :]

@@ -58,7 +58,8 @@ def _run_node(graph: Graph, node: Node, arrays: Mapping[int, Array]) -> list[Arr
     try:
         inputs = [arrays[index] for index in node.inputs]
         if isinstance(node.attrs, CONTROL):
-            return _CONTROL[type(node.attrs)](node.attrs, inputs)
+            results = _CONTROL[type(node.attrs)](node.attrs, inputs)
+            return [a.reshape(graph.values[i].shape) for i, a in zip(node.outputs, results, strict=True)]
         return run_atom(node.attrs, inputs, [graph.values[index] for index in node.outputs])
     except RunError as error:
         raise RunError(f"{node.source or node.op}: {error}") from None
@@ -247,25 +248,32 @@ _ATOMS: dict[type[Any], Callable[[Any, Sequence[Array], Sequence[Value]], list[A
 # ---------------------------------------------------------------- control flow
 
 
+def _called(part: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """A sub-graph on arrays of the right sizes, whatever their shapes."""
+    shaped = [a.reshape(part.values[i].shape) for i, a in zip(part.inputs, inputs, strict=True)]
+    return run(part, shaped)
+
+
 def _if(attrs: If, inputs: Sequence[Array]) -> list[Array]:
-    return run(attrs.then if inputs[0].reshape(()) else attrs.orelse, inputs[1:])
+    return _called(attrs.then if inputs[0].reshape(()) else attrs.orelse, inputs[1:])
 
 
 def _while(attrs: While, inputs: Sequence[Array]) -> list[Array]:
     carried, trips = list(inputs), 0
-    while run(attrs.cond, carried)[0].reshape(()):
+    while _called(attrs.cond, carried)[0].reshape(()):
         if (trips := trips + 1) > MAX_TRIPS:
             raise RunError(f"no end after {MAX_TRIPS} trips")
-        carried = run(attrs.body, carried)
+        carried = _called(attrs.body, carried)
     return carried
 
 
 def _loop(attrs: Loop, inputs: Sequence[Array]) -> list[Array]:
     fixed = len(inputs) - attrs.fixed
-    carried, sequences, same = inputs[: attrs.carried], inputs[attrs.carried : fixed], inputs[fixed:]
+    carried, same = inputs[: attrs.carried], inputs[fixed:]
+    sequences = [array.reshape(attrs.trips, -1) for array in inputs[attrs.carried : fixed]]
     slices: dict[int, list[Array]] = {}
     for trip in range(attrs.trips)[:: -1 if attrs.reverse else 1]:
-        outputs = run(attrs.body, [*carried, *(sequence[trip] for sequence in sequences), *same])
+        outputs = _called(attrs.body, [*carried, *(sequence[trip] for sequence in sequences), *same])
         carried, slices[trip] = outputs[: attrs.carried], outputs[attrs.carried :]
     stacked = [np.stack(rows) for rows in zip(*(slices[trip] for trip in range(attrs.trips)), strict=True)]
     return [*carried, *stacked]

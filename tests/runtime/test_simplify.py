@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from runtime.atoms import Clamp, Gemm, Instruction, Map, Raster, Region, Rng, View
 from runtime.backends import reference
+from runtime.backends.cpu import CpuBackend
+from runtime.control import If
 from runtime.graph import DType, Graph, Node, Signature, Value
 from runtime.simplify import alias, fold, prune, simplify
 from runtime.strides import dense
@@ -156,3 +158,23 @@ def test_gemm_is_left_alone():
     gemm = Gemm(1, 2, 2, 3, View(0, (0, 3, 1)), View(0, (0, 2, 1)), View(0, (0, 2, 1)), Clamp())
     graph = Graph((value(2, 3), value(3, 2), value(2, 2)), (node(gemm, (0, 1), (2,)),), (0, 1), (2,))
     assert simplify(graph).nodes == graph.nodes
+
+
+def test_control_flow_may_read_a_reshaped_value_as_it_was():
+    inner = (Value("a", (3, 2), DType.F32),)
+    part = Graph(inner, (), (0,), (0,))
+    copy = Raster((Region(0, dense((6,)), dense((6,)), (6,)),))
+    values = (
+        Value("t", (), DType.BOOL),
+        Value("x", (2, 3), DType.F32),
+        Value("y", (3, 2), DType.F32),
+        Value("z", (3, 2), DType.F32),
+    )
+    nodes = Node("RASTER", (1,), (2,), copy), Node("IF", (0, 2), (3,), If(part, part))
+    graph = Graph(values, nodes, (0, 1), (3,))
+    small = simplify(graph)
+    check(small, "ATOMIC")
+    assert [node.op for node in small.nodes] == ["IF"]
+    feed = [np.array(True), np.arange(6, dtype=np.float32).reshape(2, 3)]
+    for got in (reference.run(small, feed), CpuBackend().lower(small).run(feed)):
+        np.testing.assert_array_equal(got[0], feed[1].reshape(3, 2))
