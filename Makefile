@@ -64,8 +64,8 @@ golden: build ## rewrite the expected files of golden tests; look at the diff be
 	@git diff --stat
 
 fuzz: build ## every parser and the kernels against generated input, for FUZZ_SECONDS each (default 60)
-	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) tests/fuzz.py
-	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) tests/fuzz_kernels.py
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) -m tests.fuzz
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) -m tests.fuzz_kernels
 
 size: ## lines per package
 	@for package in ckernels runtime fl edge_agent cloud_broker tests; do \
