@@ -170,6 +170,8 @@ OPERATORS = {
     "UNIQUE": Operator((1, 1), (2, 2), "UniqueOptions", hints=("idx_out_type",)),
     "WHERE": _unary(),
     "BUCKETIZE": _unary("BucketizeOptions", "boundaries"),
+    "NON_MAX_SUPPRESSION_V4": Operator((5, 5), (2, 2)),
+    "NON_MAX_SUPPRESSION_V5": Operator((6, 6), (3, 3)),
     # segments
     "SEGMENT_SUM": _binary(),
     "UNSORTED_SEGMENT_SUM": Operator((3, 3)),
