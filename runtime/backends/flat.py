@@ -1,7 +1,7 @@
 """A flat program: an array of C steps over one arena, run in one crossing.
 
 `FlatProgram` owns the memory and the NumPy views of inputs and outputs in it; the steps come from
-`runtime.backends.cpu`.
+`runtime.backends.emitter`.
 """
 
 from __future__ import annotations

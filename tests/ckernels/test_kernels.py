@@ -32,7 +32,9 @@ from runtime.atoms import (
     Sort,
     View,
 )
-from runtime.backends import cpu, flat, reference
+from runtime.backends import flat, reference
+from runtime.backends.cpu import CpuBackend
+from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
 from runtime.control import If, Loop, While
 from runtime.errors import RunError
@@ -49,7 +51,7 @@ ROWS = ckernels.rows()
 # -------------------------------------------------------------------- the harness
 
 
-class GuardedEmitter(cpu.Emitter):
+class GuardedEmitter(Emitter):
     """Gives every value a memory of its own: PATTERN everywhere, the value SKEW bytes in, GUARD bytes behind
     it.
     """
@@ -513,7 +515,7 @@ def test_an_index_outside_its_rows_stops_the_run_and_names_the_node(
         (atom, arrays, [((atom.rows if isinstance(atom, Scatter) else 3, 2), DType.F32)], set())
     )
     with pytest.raises(RunError, match=f"{atom.NAME}#0: an index is outside"):
-        cpu.CpuBackend().lower(graph).run(feed)
+        CpuBackend().lower(graph).run(feed)
 
 
 def test_every_allocation_that_fails_is_an_error_and_leaks_nothing() -> None:
@@ -523,8 +525,8 @@ def test_every_allocation_that_fails_is_an_error_and_leaks_nothing() -> None:
         for nth, what in ((1, "arena"), (2, "weights")):
             lib.ck_fail_alloc(nth)
             with pytest.raises(RunError, match=f"no memory for the {what}"):
-                cpu.CpuBackend().lower(graph)
+                CpuBackend().lower(graph)
     finally:
         lib.ck_fail_alloc(0)
-    assert len(cpu.CpuBackend().lower(graph).run(feed)) == 1
+    assert len(CpuBackend().lower(graph).run(feed)) == 1
     assert lib.ck_alloc(-1) == ckernels.ffi.NULL

@@ -14,7 +14,7 @@ import pytest
 
 import ckernels
 from runtime.atoms import Clamp, Gemm, Instruction, Map, Raster, Region, View
-from runtime.backends import cpu, flat, reference
+from runtime.backends import flat, reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
 from runtime.compile import read
@@ -158,7 +158,7 @@ def test_a_long_chain_runs_in_two_buffers(monkeypatch: pytest.MonkeyPatch) -> No
             sizes[what] = size
             super().__init__(size, what)
 
-    monkeypatch.setattr(cpu, "Memory", Counted)
+    monkeypatch.setattr("runtime.backends.emitter.Memory", Counted)
     program = CpuBackend().lower(chain(20))
     assert sizes == {"arena": 2 * 4032, "weights": 0}
     np.testing.assert_array_equal(program.run([np.zeros(1000, np.float32)])[0], np.full(1000, 20, np.float32))

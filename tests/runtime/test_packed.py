@@ -265,7 +265,7 @@ def test_a_model_gives_the_same_from_files_and_from_memory(
     plain = outputs(Interpreter(MODEL))
     assert outputs(Interpreter(MODEL, cache_dir=tmp_path)) == plain
     (entry,) = files(tmp_path / packed.FOLDER)
-    monkeypatch.setattr("runtime.backends.cpu._Packed.write", never)
+    monkeypatch.setattr("runtime.backends.steps.Packed.write", never)
     assert outputs(Interpreter(MODEL, cache_dir=tmp_path)) == plain
     assert files(tmp_path / packed.FOLDER) == [entry]
 

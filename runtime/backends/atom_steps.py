@@ -1,0 +1,317 @@
+"""The C steps of each atom and fused kernel: one function each, which chooses the kernel row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import ckernels
+from ckernels import lib
+from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
+from runtime.backends.fuse import Depthwise, IndirectGemm, Table
+from runtime.backends.steps import (
+    Fields,
+    Locate,
+    Packed,
+    array_of,
+    bits_of,
+    dtype_of,
+    matrix_of,
+    numbers_of,
+    region_of,
+    sizes_of,
+    view_of,
+)
+from runtime.errors import UnsupportedError
+from runtime.graph import ABSENT, DType, Node
+from runtime.primitives import PRIMITIVES
+from runtime.strides import collapse, is_dense
+
+if TYPE_CHECKING:
+    from runtime.backends.emitter import Emitter
+
+
+def _raster(low: Emitter, node: Node, atom: Raster) -> None:
+    out = low.values[node.outputs[0]]
+    if atom.mode == "copy" and atom.fill is None and len(atom.regions) == 1:
+        region = atom.regions[0]
+        source = low.values[node.inputs[region.input]]
+        whole = is_dense(region.source, region.sizes) and is_dense(region.destination, region.sizes)
+        if whole and source.data is None and source.elements == out.elements == math.prod(region.sizes):
+            low.alias(node.outputs[0], node.inputs[region.input])
+            return
+    if atom.mode == "add":
+        row = low.kernel(
+            node, "RASTER_ADD", *([out.dtype.name] if out.dtype in _REAL else [bits_of(out.dtype)])
+        )
+    else:
+        row = low.kernel(node, "RASTER", bits_of(out.dtype))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        return {
+            "out": at(node.outputs[0]),
+            "inputs": array_of("ck_operand", [at(i) for i in node.inputs], keep),
+            "regions": array_of("ck_region", [region_of(region) for region in atom.regions], keep),
+            "n_regions": len(atom.regions),
+            "filled": atom.fill is not None or atom.mode == "add",
+            "elements": out.elements,
+            "fill": np.array(atom.fill or 0, out.dtype.numpy).tobytes().ljust(8, b"\0"),
+        }
+
+    low.step(node, row, "ck_raster", fields, node.inputs)
+
+
+_REAL = (DType.F32, DType.F16)
+
+
+def _indirect(low: Emitter, node: Node, fused: IndirectGemm) -> None:
+    _gemm(low, node, fused.gemm, fused.table)
+
+
+def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> None:
+    (a, b), out = (low.values[i] for i in node.inputs[:2]), low.values[node.outputs[0]]
+    bias = node.inputs[2] if len(node.inputs) > 2 else ABSENT
+    real = a.dtype is DType.F32
+    quantised = {DType.I8: "Q8", DType.U8: "Q8", DType.I16: "Q16"}
+    row = low.kernel(node, "GEMM", quantised.get(a.dtype, a.dtype.name))
+    low.zero(node, (atom.batch, atom.m, atom.n))
+    depth, width = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr) * row.nr
+    size = atom.batch * width * (4 + depth * (4 if real else 2))
+    fixed = {
+        **{
+            "batch": atom.batch,
+            "m": atom.m,
+            "n": atom.n,
+            "k": atom.k,
+            "a_zero": atom.a_zero,
+            "b_zero": atom.b_zero,
+        },
+        **{"a_view": matrix_of(atom.a), "b_view": matrix_of(atom.b), "c_view": matrix_of(atom.c)},
+        **{
+            "a_dtype": dtype_of(a.dtype),
+            "b_dtype": dtype_of(b.dtype),
+            "c_dtype": dtype_of(out.dtype),
+            "taps": 1,
+        },
+    }
+    bias_data = None if bias == ABSENT else low.values[bias].data
+    constant = b.data is not None and (bias == ABSENT or bias_data is not None)
+    if constant:
+        assert b.data is not None
+        panels = low.packed(Packed(row, fixed, b.data, bias_data, size))
+    else:
+        panels = low.buffer(size)
+    scratch = low.buffer(row.mr * depth * (4 if real else 2))
+    pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        operands = {
+            "a": at(node.inputs[0]),
+            "c": at(node.outputs[0]),
+            "packed": at(panels),
+            "scratch": at(scratch),
+        }
+        absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
+        late = {"b": at(absent[0]), "bias": at(absent[1]), "pad": at(pad), "pack_now": not constant}
+        through = {} if table is None else {"rows": numbers_of(table.rows, keep), "taps": table.rows.shape[1]}
+        return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, row.nr, "c", keep)}
+
+    reads = [node.inputs[0], panels, pad] if constant else [*node.inputs, pad]
+    low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, panels])
+
+
+def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
+    """The fields of an epilogue over n columns, read in groups, in a struct that calls its output
+    `prefix`.
+    """
+    if isinstance(last, Requantize):
+        tail = (0, -n % group)
+        pairs = (np.broadcast_to(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
+        multiplier, shift = (np.pad(x, tail) for x in pairs)
+        bounds = {
+            "zero": last.zero_point,
+            "low": last.low,
+            "high": last.high,
+            "ties_away": last.ties == "away",
+        }
+        named = {f"{prefix}_{name}": number for name, number in bounds.items()}
+        return {"multiplier": numbers_of(multiplier, keep), "shift": numbers_of(shift, keep), **named}
+    clamp = last or Clamp()
+    return {"low": clamp.low, "high": clamp.high}
+
+
+def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
+    value = low.values[node.inputs[0]]
+    row = low.kernel(node, "DEPTHWISE", "F32" if value.dtype is DType.F32 else "Q8")
+    weights, bias = low.constant(fused.weights), low.constant(fused.bias)
+    table = fused.table
+    pad = low.constant(np.full(table.chunk, table.fill, value.dtype.numpy))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        operands = {"in": at(node.inputs[0]), "out": at(node.outputs[0])}
+        constants = {"weights": at(weights), "bias": at(bias), "pad": at(pad)}
+        (m, taps), rows = table.rows.shape, numbers_of(table.rows, keep)
+        sizes = {"m": m, "taps": taps, "channels": table.chunk, "rows": rows}
+        types = {"dtype": dtype_of(value.dtype), "in_zero": fused.in_zero}
+        return {
+            **operands,
+            **constants,
+            **sizes,
+            **types,
+            **_epilogue(fused.epilogue, table.chunk, 1, "out", keep),
+        }
+
+    low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
+
+
+def _map(low: Emitter, node: Node, atom: Map) -> None:
+    out = low.values[node.outputs[0]]
+    row = low.kernel(node, "MAP", atom.compute.upper())
+    low.zero(node, atom.sizes)
+    sizes, (output, *views) = collapse(atom.sizes, atom.output, *atom.views)
+    program = [_instruction(step, atom.compute) for step in atom.program]
+    if _deepest(atom) > lib.ck_map_stack():
+        raise UnsupportedError(f"{node.source}: a MAP program is deeper than {lib.ck_map_stack()} operands")
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        return {
+            "out": at(node.outputs[0]),
+            "out_dtype": dtype_of(out.dtype),
+            "n_instructions": len(program),
+            "inputs": array_of("ck_operand", [at(i) for i in node.inputs], keep),
+            "dtypes": array_of("int32_t", [dtype_of(low.values[i].dtype) for i in node.inputs], keep),
+            "views": array_of("ck_view", [view_of(view) for view in views], keep),
+            "program": array_of("ck_instruction", program, keep),
+            "output": view_of(output),
+            "sizes": sizes_of(sizes),
+        }
+
+    low.step(node, row, "ck_map", fields, node.inputs)
+
+
+def _instruction(step: Any, compute: str) -> Fields:
+    if step.name == "load":
+        return {"op": lib.CK_MAP_LOAD, "input": int(step.args[0])}
+    op = lib.CK_MAP_CONST if step.name == "const" else _PRIMITIVES[step.name]
+    values = (
+        {"real": list(map(float, step.args))} if compute == "f32" else {"integer": list(map(int, step.args))}
+    )
+    return {"op": op, **values}
+
+
+def _deepest(atom: Map) -> int:
+    """The greatest number of operands on the stack at once."""
+    depth = deepest = 0
+    for step in atom.program:
+        depth += 1 - (0 if step.name in ("load", "const") else PRIMITIVES[step.name].arity)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _reduce(low: Emitter, node: Node, atom: Reduce) -> None:
+    dtype = low.values[node.inputs[0]].dtype
+    row = low.kernel(node, "REDUCE", "U8" if dtype is DType.BOOL else dtype.name)
+    if atom.axis == 0 and atom.op not in ("sum", "prod", "any", "all"):
+        raise UnsupportedError(f"{node.source}: {atom.op} over nothing")
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "in": at(node.inputs[0]),
+            "out": at(node.outputs[0]),
+            "op": getattr(lib, f"CK_{atom.op.upper()}"),
+            "out_dtype": dtype_of(low.values[node.outputs[0]].dtype),
+            "outer": atom.outer,
+            "axis": atom.axis,
+            "inner": atom.inner,
+        }
+
+    low.step(node, row, "ck_reduce", fields, node.inputs)
+
+
+def _gather(low: Emitter, node: Node, atom: Gather) -> None:
+    rows, index = node.inputs
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "rows_in": at(rows),
+            "index": at(index),
+            "out": at(node.outputs[0]),
+            "index_dtype": dtype_of(low.values[index].dtype),
+            "rows": atom.rows,
+            "width": atom.width,
+            "count": atom.count,
+        }
+
+    low.step(
+        node, low.kernel(node, "GATHER", bits_of(low.values[rows].dtype)), "ck_gather", fields, node.inputs
+    )
+
+
+def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
+    base, index, update = node.inputs
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "base": at(base),
+            "index": at(index),
+            "update": at(update),
+            "out": at(node.outputs[0]),
+            "index_dtype": dtype_of(low.values[index].dtype),
+            "mode": getattr(lib, f"CK_SCATTER_{atom.mode.upper()}"),
+            "rows": atom.rows,
+            "width": atom.width,
+            "count": atom.count,
+        }
+
+    dtype = DType.U8 if low.values[base].dtype is DType.BOOL else low.values[base].dtype
+    low.step(node, low.kernel(node, "SCATTER", dtype.name), "ck_scatter", fields, node.inputs)
+
+
+def _sort(low: Emitter, node: Node, atom: Sort) -> None:
+    scratch = low.buffer(2 * 4 * atom.width)
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "in": at(node.inputs[0]),
+            "values": at(node.outputs[0]),
+            "indices": at(node.outputs[1]),
+            "scratch": at(scratch),
+            "rows": atom.rows,
+            "width": atom.width,
+            "k": atom.k,
+        }
+
+    row = low.kernel(node, "SORT", low.values[node.inputs[0]].dtype.name)
+    low.step(node, row, "ck_sort", fields, node.inputs, [scratch])
+
+
+def _rng(low: Emitter, node: Node, atom: Rng) -> None:
+    out = low.values[node.outputs[0]]
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {
+            "out": at(node.outputs[0]),
+            "seed": atom.seed,
+            "stream": atom.stream,
+            "elements": out.elements,
+        }
+
+    low.step(node, low.kernel(node, "RNG", out.dtype.name), "ck_rng", fields, node.inputs)
+
+
+RULES: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
+    Raster: _raster,
+    Gemm: _gemm,
+    Map: _map,
+    Reduce: _reduce,
+    Gather: _gather,
+    Scatter: _scatter,
+    Sort: _sort,
+    Rng: _rng,
+    IndirectGemm: _indirect,
+    Depthwise: _depthwise,
+}
+_PRIMITIVES = ckernels.primitives()

@@ -1,0 +1,115 @@
+"""A C step before the memory plan, and the initialisers of the structs in `ck.h`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import ckernels
+from ckernels import ffi, lib
+from runtime.atoms import View
+from runtime.graph import Array, DType, Shape
+from runtime.strides import collapse
+
+Locate = Callable[[int], dict[str, int]]
+"""Value id -> initialiser of its `ck_operand`."""
+Fields = dict[str, Any]
+"""Initialiser of a parameter struct, nested as cffi takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A step before the memory plan: `fields` fills the struct once every operand has a place.
+
+    What a step with `blocks` reads and writes is there from before the first of them until after the last.
+    """
+
+    source: str
+    kernel: Any
+    struct: str
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    fields: Callable[[Locate, list[Any]], Fields]
+    blocks: tuple[Block, ...] = ()
+
+
+Block = list[Pending]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """B and bias of a GEMM as its kernel reads them: `size` bytes, which depend on `form` and the arrays."""
+
+    row: ckernels.Row
+    fields: Fields
+    b: Array
+    bias: Array | None
+    size: int
+
+    @property
+    def form(self) -> str:
+        return f"{self.row.name} {sorted(self.fields.items())}"
+
+    def write(self, out: Array) -> None:
+        out[...] = 0
+        kept = [
+            ffi.from_buffer("char[]", np.ascontiguousarray(data))
+            for data in (self.b, out, *([] if self.bias is None else [self.bias]))
+        ]
+        operands = {
+            "b": {"base": 0},
+            "packed": {"base": 1},
+            "bias": {"base": -1 if self.bias is None else 2},
+        }
+        params = ffi.new("ck_gemm *", {**self.fields, **operands})
+        self.row.pack(params, self.row.nr, ffi.new("char *[]", kept))
+
+
+# -------------------------------------------------------------------- C initialisers
+
+
+def dtype_of(dtype: DType) -> int:
+    return int(getattr(lib, f"CK_{dtype.name}"))
+
+
+def bits_of(dtype: DType) -> str:
+    """The name of the rows that move any element of this size."""
+    return f"X{dtype.size * 8}"
+
+
+def view_of(view: View) -> Fields:
+    """Unused leading dimensions have stride 0."""
+    return {"offset": view.offset, "strides": [0] * (6 - len(view.strides)) + list(view.strides)}
+
+
+def sizes_of(sizes: Shape) -> list[int]:
+    return [1] * (6 - len(sizes)) + list(sizes)
+
+
+def matrix_of(view: View) -> Fields:
+    """A view over (batch, row, column) stands in the first three strides."""
+    return {"offset": view.offset, "strides": [*view.strides, 0, 0, 0]}
+
+
+def array_of(kind: str, items: Any, keep: list[Any]) -> Any:
+    keep.append(ffi.new(f"{kind}[]", items))
+    return keep[-1]
+
+
+def numbers_of(data: Array, keep: list[Any]) -> Any:
+    """A pointer to an array of int32."""
+    keep.append(ffi.from_buffer("int32_t[]", np.ascontiguousarray(data, np.int32)))
+    return keep[-1]
+
+
+def region_of(region: Any) -> Fields:
+    sizes, (source, destination) = collapse(region.sizes, region.source, region.destination)
+    return {
+        "input": region.input,
+        "source": view_of(source),
+        "destination": view_of(destination),
+        "sizes": sizes_of(sizes),
+    }
