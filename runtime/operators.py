@@ -207,6 +207,10 @@ OPERATORS = {
     "VAR_HANDLE": Operator((0, 0), table="VarHandleOptions", fields=("container", "shared_name")),
     "READ_VARIABLE": _unary(),
     "ASSIGN_VARIABLE": Operator((2, 2), (0, 0)),
+    # recurrent layers
+    "SVDF": Operator(
+        (5, 5), table="SVDFOptions", fields=("rank", FUSED, "asymmetric_quantize_inputs"), states=(4,)
+    ),
     # types
     "DENSIFY": _unary(),
     "QUANTIZE": _unary(),
