@@ -209,7 +209,7 @@ OPERATORS = {
     "ASSIGN_VARIABLE": Operator((2, 2), (0, 0)),
     # recurrent layers
     "SVDF": Operator(
-        (5, 5), table="SVDFOptions", fields=("rank", FUSED, "asymmetric_quantize_inputs"), states=(4,)
+        (3, 5), table="SVDFOptions", fields=("rank", FUSED, "asymmetric_quantize_inputs"), states=(4,)
     ),
     # types
     "DENSIFY": _unary(),

@@ -8,6 +8,8 @@ from runtime.shapes.operands import Operands, Rule
 
 def _svdf(x: Operands) -> list[Shape]:
     (batch, depth), (filters, width), (rows, memory) = x.shape(0, 2), x.shape(1, 2), x.shape(2, 2)
+    if len(x.values) != 5:
+        raise x.bad(f"{len(x.values)} inputs, expected 5, of which the bias may be left out")
     rank = x.positive("rank")
     if width != depth or rows != filters or filters % rank:
         raise x.bad(f"weights ({filters}, {width}) and ({rows}, {memory}) for inputs of {depth}, rank {rank}")
