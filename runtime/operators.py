@@ -50,6 +50,7 @@ def _binary(table: str = "", *fields: str) -> Operator:
 
 
 FUSED = "fused_activation_function"
+POWERS = "pot_scale_int16"
 BIAS_TYPE = "quantized_bias_type"
 SLIDING = ("padding", "stride_w", "stride_h", FUSED)
 DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
@@ -79,8 +80,8 @@ OPERATORS = {
     ),
     "BATCH_MATMUL": _binary("BatchMatMulOptions", "adj_x", "adj_y", "asymmetric_quantize_inputs"),
     # element-wise
-    "ADD": _binary("AddOptions", FUSED),
-    "SUB": _binary("SubOptions", FUSED),
+    "ADD": _binary("AddOptions", FUSED, POWERS),
+    "SUB": _binary("SubOptions", FUSED, POWERS),
     "MUL": _binary("MulOptions", FUSED),
     "DIV": _binary("DivOptions", FUSED),
     "MAXIMUM": _binary(),

@@ -61,11 +61,6 @@ def _div_round(a: Array, b: Array) -> Array:
     return _div(a + half, b)
 
 
-def _round_away(x: Array) -> Array:
-    whole = np.trunc(x)
-    return np.where(np.abs(x - whole) >= 0.5, whole + np.copysign(np.float32(1), x), whole)
-
-
 def _logistic(x: Array) -> Array:
     result: Array = np.float32(1) / (np.float32(1) + np.exp(-x))
     return result
@@ -103,7 +98,10 @@ ROWS = (
     Primitive("ceil", 1, FLOAT, np.ceil, "to the integer above"),
     Primitive("trunc", 1, FLOAT, np.trunc, "to the integer towards zero"),
     Primitive("round", 1, FLOAT, np.rint, "to the nearest integer, ties to even"),
-    Primitive("round_away", 1, FLOAT, _round_away, "to the nearest integer, ties away from zero, exactly"),
+    Primitive(
+        "round_away", 1, FLOAT, quantized.round_away,
+        "to the nearest integer, ties away from zero, exactly",
+    ),
     Primitive("lt", 2, EVERY, np.less, "a < b"),
     Primitive("le", 2, EVERY, np.less_equal, "a <= b"),
     Primitive("gt", 2, EVERY, np.greater, "a > b"),

@@ -39,6 +39,12 @@ def round_half_away(real: float) -> int:
     return int(math.copysign(floor + (abs(real) - floor >= 0.5), real))
 
 
+def round_away(x: Array) -> Array:
+    """`round_half_away` of every float, exactly, in its own type."""
+    whole = np.trunc(x)
+    return np.where(np.abs(x - whole) >= 0.5, whole + np.copysign(x.dtype.type(1), x), whole)
+
+
 def float32_product(*factors: float, over: float = 1.0) -> float:
     """The product of the factors over `over`, each step rounded to float32; infinite where it overflows."""
     with np.errstate(all="ignore"):

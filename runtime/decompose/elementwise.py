@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.atoms import Gather
+from runtime.decompose import tables
 from runtime.decompose.rule import BYTES, Lowering, Program, bounded, call, const, load
-from runtime.graph import Array, DType
-from runtime.primitives import Compute, evaluate
-from runtime.quantized import float32_product, multiply_by_quantized_multiplier
+from runtime.graph import DType
+from runtime.primitives import Compute
+from runtime.quantized import float32_product
 
 WIDE = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
 """Types that compute as themselves."""
-HEADROOM = 20
-"""Bits by which ADD and SUB shift 8-bit operands to the left before they scale them."""
+HEADROOM = {DType.I8: 20, DType.U8: 20, DType.I16: 15}
+"""Bits by which ADD and SUB shift quantised operands to the left before they scale them."""
 
 # ---------------------------------------------------------------- two operands
 
@@ -42,7 +42,9 @@ def binary(low: Lowering) -> None:
         low.types()
     if out.dtype in WIDE and (low.node.op != "POW" or out.dtype is DType.F32):
         low.map(_wide(low), low.node.inputs, compute=WIDE[out.dtype])  # type: ignore[arg-type]
-    elif out.dtype in BYTES and low.node.op in QUANTIZED:
+    elif out.dtype in HEADROOM and low.node.op in QUANTIZED:
+        if out.dtype is DType.I16 and any(low.quantized(value)[1] for value in (a, b, out)):
+            raise low.x.bad("expected zero points of 0 for 16-bit integers")
         low.map(QUANTIZED[low.node.op](low), low.node.inputs, compute="i32")
     else:
         low.types()
@@ -81,15 +83,35 @@ def _on_common_scale(low: Lowering) -> tuple[Program, Program, float]:
     twice = 2 * max(scales)
     programs = []
     for i, scale in enumerate(scales):
-        raised = call("shift_left", _centred(low, i), const(HEADROOM))
+        raised = call("shift_left", _centred(low, i), const(HEADROOM[low.out.dtype]))
         programs.append(call("mulq", raised, args=low.factor(scale / twice)))
     return programs[0], programs[1], twice
 
 
 def _add(low: Lowering) -> Program:
+    if low.out.dtype is DType.I16 and low.x.node.attrs.get("pot_scale_int16") and (powers := _powers(low)):
+        return _add_powers(low, *powers)
     a, b, twice = _on_common_scale(low)
-    factor = low.factor(twice / (2**HEADROOM * low.quantized(low.out)[0]))
+    factor = low.factor(twice / (2 ** HEADROOM[low.out.dtype] * low.quantized(low.out)[0]))
     return _clamped(low, call("mulq", call(BINARY[low.node.op], a, b), args=factor))
+
+
+def _powers(low: Lowering) -> tuple[int, int] | None:
+    """The right shifts of both operands to the output's scale, if all three scales are powers of two."""
+    logs = [math.log2(low.quantized(v)[0]) for v in (low.x.value(0), low.x.value(1), low.out)]
+    if any(abs(log - round(log)) >= 1e-3 for log in logs):
+        return None
+    a, b = (round(logs[2]) - round(log) for log in logs[:2])
+    if min(a, b) != 0 or max(a, b) > 15:
+        raise low.x.bad(f"shifts {a} and {b} to the output's scale, expected one of 0 and one of 0..15")
+    return a, b
+
+
+def _add_powers(low: Lowering, *shifts: int) -> Program:
+    """ADD and SUB in 16 bits that saturate, as recurrent layers are quantised."""
+    a, b = (call("shift_right", load(i), const(n)) if n else load(i) for i, n in enumerate(shifts))
+    saturated = call("clamp", call(BINARY[low.node.op], a, b), args=(-(2**15), 2**15 - 1))
+    return call("clamp", saturated, args=low.stored_range())
 
 
 def _mul(low: Lowering) -> Program:
@@ -156,7 +178,9 @@ def unary(low: Lowering) -> None:
     if x.dtype is DType.F32 or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
         low.map(_real(low), low.node.inputs, compute=WIDE[x.dtype])  # type: ignore[arg-type]
     elif x.dtype in BYTES:
-        lookup(low, TABLES.get(low.node.op, _rounded)(low))
+        tables.lookup(low, tables.table(low, _real(low)))
+    elif x.dtype is DType.I16 and low.node.op in tables.WIDE_RULES:
+        tables.WIDE_RULES[low.node.op](low)
     else:
         low.types()
 
@@ -218,76 +242,6 @@ def zeros(low: Lowering) -> None:
     low.given(np.zeros(low.out.shape, low.out.dtype.numpy))
 
 
-def lookup(low: Lowering, table: Array) -> None:
-    """out = table[x - least]: 256 results, worked out once, for a single 8-bit operand."""
-    x = low.x.value(0)
-    index = low.temp(x.shape, DType.I32)
-    least = int(np.iinfo(x.dtype.numpy).min)
-    low.map(call("sub", load(0), const(least)), low.node.inputs, index, "i32")
-    low.emit(Gather(256, 1, x.elements), [low.constant(table), index])
-
-
-def _stored_inputs(low: Lowering) -> tuple[Array, int]:
-    """Every value that the operand can hold, in order, and its zero point."""
-    limits = np.iinfo(low.x.value(0).dtype.numpy)
-    return np.arange(limits.min, limits.max + 1), low.quantized(low.x.value(0))[1]
-
-
-def _store(low: Lowering, numbers: Array) -> Array:
-    """Integers around zero -> what the output stores."""
-    limits = np.iinfo(low.out.dtype.numpy)
-    return np.clip(numbers + low.quantized(low.out)[1], limits.min, limits.max).astype(low.out.dtype.numpy)
-
-
-def _rounded(low: Lowering) -> Array:
-    """The float operator between dequantising and rounding (TFLite's LUTPopulate)."""
-    stored, zero = _stored_inputs(low)
-    real = np.float32(low.quantized(low.x.value(0))[0]) * (stored - zero).astype(np.float32)
-    inverse = float32_product(over=low.quantized(low.out)[0])
-    scaled = evaluate(call("round_away", call("mul", _real(low), const(inverse))), [real])
-    return _store(low, np.nan_to_num(scaled.astype(np.float64)).clip(-(2**31), 2**31 - 1).astype(np.int64))
-
-
-def _rescaled(low: Lowering, stored: Array, factor: float = 1.0) -> Array:
-    scale, out = low.quantized(low.x.value(0))[0], low.quantized(low.out)[0]
-    real = float32_product(scale, factor, over=out)
-    sign = -1 if real < 0 else 1  # of a slope
-    return sign * multiply_by_quantized_multiplier(stored, *low.factor(abs(real))).astype(np.int64)
-
-
-def _relu(low: Lowering) -> Array:
-    """Rescaled in fixed point, then clamped on the output's scale (TFLite's ReluQuantized)."""
-    (stored, zero), (lower, upper) = _stored_inputs(low), _RELU_BOUNDS[low.node.op]
-    out = _store(low, _rescaled(low, stored - zero)).astype(np.int64)
-    least = max(low.stored(lower, low.out), int(np.iinfo(low.out.dtype.numpy).min))
-    most = int(np.iinfo(low.out.dtype.numpy).max)
-    if not math.isinf(upper):
-        most = min(low.stored(upper, low.out), most)
-    return np.minimum(np.maximum(out, least), most).astype(low.out.dtype.numpy)
-
-
-_RELU_BOUNDS = {
-    "RELU_0_TO_1": (0.0, 1.0),
-    "RELU": (0.0, math.inf),
-    "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-}
-
-
-def _leaky_relu(low: Lowering) -> Array:
-    stored, zero = _stored_inputs(low)
-    centred = stored - zero
-    slope = _rescaled(low, centred, float(low.x.attr("alpha")))
-    return _store(low, np.where(centred >= 0, _rescaled(low, centred), slope))
-
-
-TABLES: dict[str, Callable[[Lowering], Array]] = {
-    "RELU": _relu,
-    "RELU6": _relu,
-    "RELU_N1_TO_1": _relu,
-    "RELU_0_TO_1": _relu,
-    "LEAKY_RELU": _leaky_relu,
-}
 RULES = {
     **dict.fromkeys((*BINARY, "SQUARED_DIFFERENCE"), binary),
     **dict.fromkeys((*UNARY, "LEAKY_RELU", "GELU"), unary),

@@ -12,10 +12,12 @@ import numpy as np
 
 from runtime.atoms import Gather, Reduce
 from runtime.decompose.rule import BYTES, Lowering, Program, call, const, load
+from runtime.decompose.tables import interpolated, samples, symmetric
 from runtime.graph import Array, DType, Shape
 from runtime.quantized import (
     EXP_INTEGER_BITS,
     exp_on_negative_values,
+    float32_product,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
@@ -30,6 +32,8 @@ def softmax(low: Lowering) -> None:
         float_softmax(low)
     elif x.dtype is out.dtype and x.dtype in BYTES:
         integer_softmax(low)
+    elif x.dtype is out.dtype is DType.I16:
+        wide_softmax(low)
     else:
         low.types()
 
@@ -73,9 +77,15 @@ def integer_softmax(low: Lowering) -> None:
     low.map(program, [shares, reciprocals(low, sums), sums], compute="i32")
 
 
+def beta_of(low: Lowering) -> float:
+    if not 0.0 <= (beta := float(low.x.attr("beta"))) < math.inf:
+        raise low.x.bad(f"beta = {beta}, expected a number from 0")
+    return beta
+
+
 def exponentials(low: Lowering) -> Array:
     """exp(beta · scale · d) in Q0.31 for d = -255..0; zero where the argument needs more than five bits."""
-    real = float(low.x.attr("beta")) * low.quantized(low.x.value(0))[0] * (1 << (31 - EXP_INTEGER_BITS))
+    real = beta_of(low) * low.quantized(low.x.value(0))[0] * (1 << (31 - EXP_INTEGER_BITS))
     multiplier, shift = quantize_multiplier(min(real, 2.0**31 - 1))
     if shift < 0 or multiplier < 0:
         raise low.lacking("beta times the scale of the input must be at least 2^-26")
@@ -100,6 +110,43 @@ def reciprocals(low: Lowering, sums: int) -> int:
     for _ in range(3):
         x = low.map(better, [half, x], low.temp(shape, DType.I32), "i32")
     return x
+
+
+EXP_RANGE, WIDE_RANGE = 10.0, 65535.0
+"""Exponentials of less than -10 count as zero; 16 bits hold that range of arguments."""
+
+
+def wide_softmax(low: Lowering) -> None:
+    """On 16 bits, between samples of exp(x) on -10..0 and of 1 / (1 + x) on 0..1."""
+    rows, depth, per_row = rows_of(low)
+    scale, out_scale = symmetric(low)
+    if abs(out_scale * 2**15 - 1) > 1e-3 or depth >= 1 << 16:
+        raise low.lacking("the output must be on scale 2^-15, of less than 65536 elements a row")
+    factor = low.factor(float32_product(scale, beta_of(low)) / (EXP_RANGE / WIDE_RANGE))
+    scaled = call("mulq", call("sub", load(0), load(1)), args=factor)
+    held = call("clamp", call("add", scaled, const(2**15 - 1)), args=(-(2**15), 2**15 - 1))
+    operands = [low.node.inputs[0], highest_of(low)]
+    places = low.map(held, operands, low.temp(low.out.shape, DType.I32), "i32")
+    exponential = samples(np.exp, (EXP_RANGE / WIDE_RANGE, 2 / WIDE_RANGE), 2**15 - 1, np.float64)
+    shares = interpolated(low, exponential, places, low.temp(low.out.shape, DType.I32))
+    sums = low.emit(Reduce("sum", rows, depth, 1), [shares], low.temp(per_row, DType.I32))
+    product = call("mul", load(0), load(1))
+    program = call("shift_right", product, call("sub", const(31), call("leading_zeros", load(2))))
+    low.map(
+        call("clamp", program, args=(0, 2**15 - 1)),
+        [shares, _wide_reciprocals(low, sums), sums],
+        compute="i32",
+    )
+
+
+def _wide_reciprocals(low: Lowering, sums: int) -> int:
+    """1 / (the sums shifted left until they lie in 1..2), in Q0.15."""
+    shifted = call("shift_left", load(0), call("sub", call("leading_zeros", load(0)), const(1)))
+    less_one = call("sub", call("shift_right", shifted, const(14)), const(2**15 + 2**16))
+    held = call("clamp", less_one, args=(-(2**15), 2**15 - 1))
+    places = low.map(held, [sums], low.temp(low.values[sums].shape, DType.I32), "i32")
+    table = samples(lambda x: 1 / (1 + x), (1 / WIDE_RANGE, 2 / WIDE_RANGE), -(2**15), np.float64)
+    return interpolated(low, table, places, low.temp(low.values[sums].shape, DType.I32))
 
 
 def log_softmax(low: Lowering) -> None:

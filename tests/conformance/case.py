@@ -51,12 +51,14 @@ exporter does not know is zero unless given."""
 class X:
     """A model input: uniform in `span` when float, over its whole type when quantised.
 
-    It has the type of the case, or `dtype`; plain integers lie within `span`, by default -20..20.
+    It has the type of the case, or `dtype`; plain integers lie within `span`, by default -20..20. `stored` is
+    its (scale, zero point) as int8.
     """
 
     shape: tuple[int, ...]
     span: tuple[float, float] = (-3.0, 3.0)
     dtype: str = ""
+    stored: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,12 @@ class Maker:
         self.case, self.dtype, self.tensors = case, dtype, list[TensorSpec]()
         self.rng = np.random.default_rng(len(str(case)))
 
-    def scale(self, i: int, dtype: str) -> dict[str, Any]:
+    def scale(self, i: int, dtype: str, stored: tuple[float, int] | None = None) -> dict[str, Any]:
         """The quantisation of the i-th tensor; the output's, where all share one, is that of input 0."""
         if dtype not in QUANTIZED:
             return {}
-        scale, zero = (0.05, 3) if self.case.same else (0.05 - 0.011 * (i % 4), 3 + 9 * (i % 4))
+        default = (0.05, 3) if self.case.same else (0.05 - 0.011 * (i % 4), 3 + 9 * (i % 4))
+        scale, zero = stored or default
         if dtype == "int16":
             return {"scale": (scale / 256,), "zero_point": (0,)}
         return {"scale": (scale,), "zero_point": (zero + 128 * (dtype == "uint8"),)}
@@ -168,7 +171,8 @@ class Maker:
         name = f"operand {i}"
         if isinstance(operand, X):
             dtype = operand.dtype or self.dtype
-            self.tensors.append(TensorSpec(name, operand.shape, dtype, **self.scale(i, dtype)))
+            scale = self.scale(i, dtype, operand.stored)
+            self.tensors.append(TensorSpec(name, operand.shape, dtype, **scale))
         elif isinstance(operand, V):
             dtype = operand.dtype or self.dtype
             scale = self.scale(i, dtype)

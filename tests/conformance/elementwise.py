@@ -7,6 +7,9 @@ import numpy as np
 from tests.conformance.case import ALL, FLOAT, RELU, RELU6, RELU_N1, Array, Case, X
 
 SIGMOID_SCALE, TANH_SCALE = (1 / 256, -128), (1 / 128, 0)
+WIDE_SCALE, POWER = (1 / 128, 0), (1 / 64, 0)
+"""Under 16 bits 256 times finer."""
+WIDE = (*ALL, "int16")
 
 
 def elu(x: Array) -> list[Array]:
@@ -20,8 +23,8 @@ def elu(x: Array) -> list[Array]:
 
 CASES = [
     *(
-        Case(op, (X(a), X(b)), options, types)
-        for op, types in (("ADD", (*ALL, "int32")), ("SUB", (*ALL, "int32")), ("MUL", (*ALL, "int32")))
+        Case(op, (X(a), X(b)), options, (*WIDE, "int32", "int64"))
+        for op in ("ADD", "SUB", "MUL")
         for a, b, options in (
             ((2, 5, 3), (2, 5, 3), {}),
             ((2, 5, 3), (3,), RELU),
@@ -29,30 +32,83 @@ CASES = [
             ((1,), (2, 3), RELU_N1),
         )
     ),
-    Case("DIV", (X((2, 5)), X((2, 1), (0.5, 2.0))), RELU, types=FLOAT),
-    Case("MAXIMUM", (X((2, 5)), X((2, 1))), types=(*ALL, "int32"), same=True),
-    Case("MINIMUM", (X((2, 5)), X((5,))), types=(*ALL, "int32"), same=True),
+    *(
+        Case(op, (X((2, 6), stored=(a, 0)), X((2, 6), stored=(b, 0))), options, ("int16",), out_scale=POWER)
+        for op in ("ADD", "SUB")
+        for a, b in ((1 / 64, 1 / 64), (1 / 64, 1 / 256), (1 / 256, 1 / 64), (1 / 64, 0.03))
+        for options in ({"pot_scale_int16": True}, {"pot_scale_int16": True, **RELU6})
+    ),
+    *(
+        Case("DIV", (X(a), X(b, (0.5, 2.0))), fused, types=FLOAT)
+        for a, b in (((2, 5), (2, 1)), ((4, 3), (4, 3)), ((2, 1, 3), (5, 1)))
+        for fused in ({}, RELU, RELU6, RELU_N1)
+    ),
+    *(Case("DIV", (X((4, 6), (-90, 90)), X(b, (1, 9))), types=("int32",)) for b in ((4, 6), (6,), (4, 1))),
+    *(
+        Case(op, (X(a), X(b)), types=(*WIDE, "int32", "int64"), same=True)
+        for op in ("MAXIMUM", "MINIMUM")
+        for a, b in (((2, 5), (2, 1)), ((4, 3), (4, 3)), ((2, 1, 3), (5, 1)), ((2, 3), ()))
+    ),
     Case("SQUARED_DIFFERENCE", (X((2, 5)), X((2, 1))), types=("float32", "int32")),
-    *(Case(op, (X((4, 64)),)) for op in ("RELU", "RELU6", "LEAKY_RELU")),
-    Case("RELU_N1_TO_1", (X((4, 64)),), types=FLOAT),
-    Case("HARD_SWISH", (X((4, 64)),), steps=1),
-    Case("LOGISTIC", (X((4, 64), (-9, 9)),), out_scale=SIGMOID_SCALE),
-    Case("TANH", (X((4, 64)),), out_scale=TANH_SCALE),
-    Case("ABS", (X((4, 64)),), types=("float32", "int8")),
-    Case("NEG", (X((4, 64)),), types=("float32", "int32")),
-    Case("EXP", (X((4, 64)),), types=FLOAT),
+    *(
+        Case(op, (X((4, 64), stored=stored),), types=WIDE)
+        for op in ("RELU", "RELU6")
+        for stored in (None, (0.02, -20), (0.1, 100))
+    ),
+    *(
+        Case(op, (X((4, 64), stored=stored),))
+        for op in ("RELU_N1_TO_1", "RELU_0_TO_1")
+        for stored in (None, (0.02, -20), (0.1, 100))
+    ),
+    *(
+        Case("LEAKY_RELU", (X((4, 64), stored=stored),), {"alpha": alpha}, types=WIDE)
+        for stored in (None, (0.02, -20))
+        for alpha in (0.0, 0.1, 0.3, 1.0)
+    ),
+    *(
+        Case("HARD_SWISH", (X((4, 64), stored=stored),), out_scale=out)
+        for stored in (None, (0.02, -20), (0.1, 100), (0.7, 0))
+        for out in (None, (0.02, -110), (0.3, 20))
+    ),
+    *(
+        Case("LOGISTIC", (X((4, 64), (-9, 9), stored=stored),), out_scale=SIGMOID_SCALE)
+        for stored in ((0.05, 3), (0.1, -100), (1 / 16, 0))
+    ),
+    *(
+        Case("TANH", (X((4, 64), stored=stored),), out_scale=TANH_SCALE)
+        for stored in (None, (0.02, -20), (0.1, 100))
+    ),
+    *(
+        Case(op, (X((4, 64), stored=(scale, 0)),), types=("int16",), out_scale=WIDE_SCALE)
+        for op in ("LOGISTIC", "TANH")
+        for scale in (1 / 16, 1 / 8, 1 / 4, 0.05, 0.0123, 0.5)
+    ),
+    *(
+        Case("ABS", (X(shape, stored=stored),), types=("float32", "int8", "int16", "int32"), out_scale=out)
+        for shape in ((4, 64), (5,))
+        for stored, out in ((None, None), ((0.043, 20), None), ((0.02, 0), (0.03, -128)))
+    ),
+    *(Case("NEG", (X(shape),), types=("float32", "int32", "int64")) for shape in ((4, 64), (2, 3, 5), ())),
+    *(
+        Case("EXP", (X((4, 64), stored=stored),), types=("float32", "int8", "int16"), out_scale=out)
+        for stored, out in ((None, None), ((0.02, 0), (0.1, -128)), ((0.03, 0), (0.2, -128)))
+    ),
     Case("SQRT", (X((4, 64), (0.0, 9.0)),), types=FLOAT),
     Case("RSQRT", (X((4, 64), (0.1, 9.0)),), types=FLOAT),
     *(
         Case(op, (X(shape, span),), types=FLOAT)
         for op, span in (
             ("FLOOR", (-3, 3)),  ("SIN", (-9, 9)), ("COS", (-9, 9)),
-            ("LOG", (0.01, 9)), ("SQUARE", (-3, 3)), ("RELU_0_TO_1", (-2, 2)), ("ZEROS_LIKE", (-3, 3)),
+            ("LOG", (0.01, 9)), ("SQUARE", (-3, 3)),
             ("LOG_SOFTMAX", (-9, 9)), ("L2_NORMALIZATION", (-3, 3)),
         )
         for shape in ((4, 64), (2, 3, 5), (7,))
     ),
-    *(Case("SIGN", (X(shape),), types=("float32", "int32")) for shape in ((4, 64), (2, 3, 5), (7,))),
+    *(
+        Case(op, (X(shape),), types=types)
+        for op, types in (("ZEROS_LIKE", ("float32", "int32", "int64")), ("SIGN", ("float32", "int32")))
+        for shape in ((4, 64), (2, 3, 5), (7,))
+    ),
     # the reference kernels lack these
     *(
         Case(op, (X(shape),), types=types, expect=expect, builtin=types)
