@@ -50,6 +50,13 @@ static int32_t saturated(int64_t x) {
 
 static int32_t leading_zeros(uint32_t x) { return x == 0 ? 32 : __builtin_clz(x); }
 
+/* a^b with the low bits of any integer type; b < 0 counts as 0. */
+static uint64_t power(uint64_t a, int64_t b) {
+    uint64_t out = 1;
+    for (; b > 0; b >>= 1, a *= a) out *= b & 1 ? a : 1;
+    return out;
+}
+
 static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
     for (int d = 5; d >= 0 && n > 0; d--) {
         index[d] += n;

@@ -114,10 +114,17 @@ OPERATORS = {
     "POW": _binary(),
     "FLOOR_DIV": _binary(),
     "FLOOR_MOD": _binary(),
+    "ATAN2": _binary(),
+    "BITWISE_XOR": _binary(),
+    "RIGHT_SHIFT": _binary(),
+    "FAKE_QUANT": _unary("FakeQuantOptions", "min", "max", "num_bits", "narrow_range"),
     "ADD_N": Operator((1, MANY)),
     "ZEROS_LIKE": _unary(),
     "LOG_SOFTMAX": _unary(),
     "L2_NORMALIZATION": _unary("L2NormOptions", FUSED),
+    "LOCAL_RESPONSE_NORMALIZATION": _unary(
+        "LocalResponseNormalizationOptions", "radius", "bias", "alpha", "beta"
+    ),
     # truths
     "EQUAL": _binary(),
     "NOT_EQUAL": _binary(),

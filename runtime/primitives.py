@@ -61,6 +61,14 @@ def _div_round(a: Array, b: Array) -> Array:
     return _div(a + half, b)
 
 
+def _pow(a: Array, b: Array) -> Array:
+    return np.power(a, b if a.dtype == np.float32 else np.maximum(b, 0))
+
+
+def _shift_floor(a: Array, b: Array) -> Array:
+    return np.right_shift(a, np.clip(b, 0, 8 * a.dtype.itemsize - 1))
+
+
 def _logistic(x: Array) -> Array:
     result: Array = np.float32(1) / (np.float32(1) + np.exp(-x))
     return result
@@ -81,7 +89,7 @@ ROWS = (
     Primitive("floor_mod", 2, EVERY, _floor_mod, "a - b * floor(a / b): the sign of b"),
     Primitive("min", 2, EVERY, lambda a, b: np.where(b < a, b, a), "b < a ? b : a"),
     Primitive("max", 2, EVERY, lambda a, b: np.where(a < b, b, a), "a < b ? b : a"),
-    Primitive("pow", 2, FLOAT, np.power, "a to the power b"),
+    Primitive("pow", 2, EVERY, _pow, "a to the power b; an integer b counts from 0 on"),
     Primitive("neg", 1, EVERY, np.negative, "-a"),
     Primitive("abs", 1, EVERY, np.abs, "|a|"),
     Primitive("square", 1, EVERY, np.square, "a * a"),
@@ -94,6 +102,7 @@ ROWS = (
     Primitive("tanh", 1, FLOAT, np.tanh, "hyperbolic tangent"),
     Primitive("logistic", 1, FLOAT, _logistic, "1 / (1 + exp(-a))"),
     Primitive("erf", 1, FLOAT, np.frompyfunc(math.erf, 1, 1), "the error function"),
+    Primitive("atan2", 2, FLOAT, np.arctan2, "the angle of the point (b, a), -pi..pi"),
     Primitive("floor", 1, FLOAT, np.floor, "to the integer below"),
     Primitive("ceil", 1, FLOAT, np.ceil, "to the integer above"),
     Primitive("trunc", 1, FLOAT, np.trunc, "to the integer towards zero"),
@@ -111,6 +120,8 @@ ROWS = (
     Primitive("and", 2, EVERY, lambda a, b: (a != 0) & (b != 0), "a and b, as 0 or 1"),
     Primitive("or", 2, EVERY, lambda a, b: (a != 0) | (b != 0), "a or b, as 0 or 1"),
     Primitive("not", 1, EVERY, lambda a: a == 0, "not a, as 0 or 1"),
+    Primitive("xor", 2, INTEGER, np.bitwise_xor, "a and b bit by bit, 1 where they differ"),
+    Primitive("shift_floor", 2, INTEGER, _shift_floor, "floor(a / 2^b), b held within a's bits"),
     Primitive("select", 3, EVERY, lambda c, a, b: np.where(c != 0, a, b), "c ? a : b"),
     Primitive(
         "clamp", 1, EVERY, lambda a, low, high: np.where(a < low, low, np.where(high < a, high, a)),

@@ -11,10 +11,20 @@ from collections.abc import Callable
 import numpy as np
 
 from runtime.decompose import tables
-from runtime.decompose.rule import BYTES, Lowering, Program, bounded, call, const, load
+from runtime.decompose.rule import (
+    BYTES,
+    LARGEST,
+    SMALLEST,
+    Lowering,
+    Program,
+    bounded,
+    call,
+    const,
+    load,
+)
 from runtime.graph import DType
-from runtime.primitives import Compute
-from runtime.quantized import float32_product
+from runtime.primitives import PRIMITIVES, Compute
+from runtime.quantized import float32_product, round_half_away
 
 WIDE = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
 """Types that compute as themselves."""
@@ -31,16 +41,27 @@ BINARY: dict[str, str] = {
     "MAXIMUM": "max",
     "MINIMUM": "min",
     "POW": "pow",
+    "SQUARED_DIFFERENCE": "sub",
     "FLOOR_DIV": "floor_div",
     "FLOOR_MOD": "floor_mod",
+    "ATAN2": "atan2",
+    "BITWISE_XOR": "xor",
+    "RIGHT_SHIFT": "shift_floor",
 }
+NARROW = (*BYTES, DType.I16)
+STORED = ("FLOOR_DIV", "FLOOR_MOD", "BITWISE_XOR", "RIGHT_SHIFT")
+"""Operators that take narrow integers as they are stored."""
 
 
 def binary(low: Lowering) -> None:
     a, b, out = low.x.value(0), low.x.value(1), low.out
     if not a.dtype is b.dtype is out.dtype:
         low.types()
-    if out.dtype in WIDE and (low.node.op != "POW" or out.dtype is DType.F32):
+    if out.dtype in NARROW and low.node.op in STORED:
+        shift = call("min", load(1), const(8 * out.dtype.size - 1))
+        second = shift if low.node.op == "RIGHT_SHIFT" else load(1)
+        low.map(call(BINARY[low.node.op], load(0), second), low.node.inputs, compute="i32")
+    elif out.dtype in WIDE and WIDE[out.dtype] in PRIMITIVES[BINARY[low.node.op]].computes:
         low.map(_wide(low), low.node.inputs, compute=WIDE[out.dtype])  # type: ignore[arg-type]
     elif out.dtype in HEADROOM and low.node.op in QUANTIZED:
         if out.dtype is DType.I16 and any(low.quantized(value)[1] for value in (a, b, out)):
@@ -77,13 +98,13 @@ def _clamped(low: Lowering, program: Program) -> Program:
     return call("clamp", call("add", program, const(low.quantized(low.out)[1])), args=low.stored_range())
 
 
-def _on_common_scale(low: Lowering) -> tuple[Program, Program, float]:
+def _on_common_scale(low: Lowering, headroom: int) -> tuple[Program, Program, float]:
     """Both operands shifted left and scaled to twice the larger of their scales, which is returned."""
     scales = [low.quantized(low.x.value(i))[0] for i in (0, 1)]
     twice = 2 * max(scales)
     programs = []
     for i, scale in enumerate(scales):
-        raised = call("shift_left", _centred(low, i), const(HEADROOM[low.out.dtype]))
+        raised = call("shift_left", _centred(low, i), const(headroom))
         programs.append(call("mulq", raised, args=low.factor(scale / twice)))
     return programs[0], programs[1], twice
 
@@ -91,9 +112,21 @@ def _on_common_scale(low: Lowering) -> tuple[Program, Program, float]:
 def _add(low: Lowering) -> Program:
     if low.out.dtype is DType.I16 and low.x.node.attrs.get("pot_scale_int16") and (powers := _powers(low)):
         return _add_powers(low, *powers)
-    a, b, twice = _on_common_scale(low)
-    factor = low.factor(twice / (2 ** HEADROOM[low.out.dtype] * low.quantized(low.out)[0]))
+    headroom = HEADROOM[low.out.dtype]
+    a, b, twice = _on_common_scale(low, headroom)
+    factor = low.factor(twice / (2**headroom * low.quantized(low.out)[0]))
     return _clamped(low, call("mulq", call(BINARY[low.node.op], a, b), args=factor))
+
+
+SQUARE_HEADROOM = 7
+
+
+def _squared_difference(low: Lowering) -> Program:
+    if low.out.dtype is not DType.I8:
+        low.types()
+    a, b, twice = _on_common_scale(low, SQUARE_HEADROOM)
+    factor = low.factor(twice * twice / (4**SQUARE_HEADROOM * low.quantized(low.out)[0]))
+    return _clamped(low, call("mulq", call("square", call("sub", a, b)), args=factor))
 
 
 def _powers(low: Lowering) -> tuple[int, int] | None:
@@ -133,6 +166,7 @@ QUANTIZED: dict[str, Callable[[Lowering], Program]] = {
     "MUL": _mul,
     "MAXIMUM": _extreme,
     "MINIMUM": _extreme,
+    "SQUARED_DIFFERENCE": _squared_difference,
 }
 
 # ---------------------------------------------------------------- one operand
@@ -175,10 +209,12 @@ def unary(low: Lowering) -> None:
     x = low.x.value(0)
     if x.dtype is not low.out.dtype:
         low.types()
-    if x.dtype is DType.F32 or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
+    if low.node.op == "RSQRT" and x.dtype is DType.I8:
+        tables.rsqrt(low)
+    elif x.dtype is DType.F32 or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
         low.map(_real(low), low.node.inputs, compute=WIDE[x.dtype])  # type: ignore[arg-type]
     elif x.dtype in BYTES:
-        tables.lookup(low, tables.table(low, _real(low)))
+        tables.lookup(low, low.constant(tables.table(low, _real(low))))
     elif x.dtype is DType.I16 and low.node.op in tables.WIDE_RULES:
         tables.WIDE_RULES[low.node.op](low)
     else:
@@ -238,14 +274,32 @@ def add_n(low: Lowering) -> None:
     low.map(total, low.node.inputs, compute=WIDE[low.out.dtype])  # type: ignore[arg-type]
 
 
+def fake_quant(low: Lowering) -> None:
+    """To the nearest of 2^num_bits numbers from min to max, moved so that zero is one of them."""
+    if not low.x.value(0).dtype is low.out.dtype is DType.F32:
+        low.types()
+    if low.x.attr("narrow_range"):
+        raise low.lacking("a narrow range")
+    least, most, steps = low.x.attr("min"), low.x.attr("max"), 2 ** low.x.attr("num_bits") - 1
+    scale = float32_product(float(np.float32(most) - np.float32(least)), over=steps)
+    if not SMALLEST <= scale <= LARGEST:
+        raise low.lacking(f"steps of {scale:.3g}, expected them in 2^-126..2^64")
+    zero = round_half_away(min(max(float32_product(-least, over=scale), 0), steps))
+    bounds = float32_product(-zero, scale), float32_product(steps - zero, scale)
+    above = call("sub", call("clamp", load(0), args=bounds), const(bounds[0]))
+    whole = call("round_away", call("mul", above, const(float32_product(over=scale))))
+    low.map(call("add", call("mul", whole, const(scale)), const(bounds[0])), low.node.inputs)
+
+
 def zeros(low: Lowering) -> None:
     low.given(np.zeros(low.out.shape, low.out.dtype.numpy))
 
 
 RULES = {
-    **dict.fromkeys((*BINARY, "SQUARED_DIFFERENCE"), binary),
+    **dict.fromkeys(BINARY, binary),
     **dict.fromkeys((*UNARY, "LEAKY_RELU", "GELU"), unary),
     "PRELU": prelu,
     "ADD_N": add_n,
+    "FAKE_QUANT": fake_quant,
     "ZEROS_LIKE": zeros,
 }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from runtime.atoms import Gather
+from runtime.decompose.fixed_point import inverse_square_roots
 from runtime.decompose.rule import Lowering, Program, call, const, load
 from runtime.graph import Array, DType
 from runtime.primitives import evaluate
@@ -29,13 +30,13 @@ from runtime.quantized import (
 # ---------------------------------------------------------------- 8 bits
 
 
-def lookup(low: Lowering, table: Array) -> None:
-    """out = table[x - least]: 256 results, worked out once, for a single 8-bit operand."""
+def lookup(low: Lowering, table: int) -> None:
+    """out = table[x - least]: a value of 256 results, worked out once, for a single 8-bit operand."""
     x = low.x.value(0)
     index = low.temp(x.shape, DType.I32)
     least = int(np.iinfo(x.dtype.numpy).min)
     low.map(call("sub", load(0), const(least)), low.node.inputs, index, "i32")
-    low.emit(Gather(256, 1, x.elements), [low.constant(table), index])
+    low.emit(Gather(256, 1, x.elements), [table, index])
 
 
 def table(low: Lowering, program: Program) -> Array:
@@ -139,6 +140,27 @@ def _high_product(a: Array, b: int) -> Array:
 
 def _saturated(a: Array) -> Array:
     return np.clip(a, -(2**15), 2**15 - 1)
+
+
+ROOT_BITS = 20
+"""Fraction bits of an inverse square root on its way to the output's scale."""
+
+
+def rsqrt(low: Lowering) -> None:
+    """By the fixed-point root of every operand above the zero point; at it, and below, the largest number."""
+    centred = _centred(low).astype(np.int32)
+    held = low.constant(np.maximum(centred, 1))
+    scale, out = (np.float32(low.quantized(value)[0]) for value in (low.x.value(0), low.out))
+    with np.errstate(all="ignore"):
+        multiplier, shift = low.factor(float(1 / np.float64(np.sqrt(scale) * out)))
+    root = call("mulq_by", const(1), load(0), call("add", load(1), const(ROOT_BITS)))
+    stored = call(
+        "add", call("mulq", root, args=(multiplier, shift - ROOT_BITS)), const(low.quantized(low.out)[1])
+    )
+    program = call("select", call("gt", load(2), const(0)), stored, const(I32_MAX))
+    table = low.temp(centred.shape, low.out.dtype)
+    low.map(program, [*inverse_square_roots(low, held), low.constant(centred)], table, "i32")
+    lookup(low, table)
 
 
 TABLES: dict[str, Callable[[Lowering], Array]] = {

@@ -33,11 +33,25 @@ def _prelu(x: Operands) -> list[Shape]:
     return shape
 
 
+def _images(x: Operands) -> list[Shape]:
+    return [x.shape(0, 4)]
+
+
+def _fake_quant(x: Operands) -> list[Shape]:
+    """A range that holds zero, and a number of bits that TFLite's zero points of 16 bits hold."""
+    least, most, bits = float(x.attr("min")), float(x.attr("max")), int(x.attr("num_bits"))
+    if not least <= 0 <= most or least == most or not 2 <= bits <= 16:
+        raise x.bad(f"{bits} bits for {least}..{most}, expected 2..16 bits and a range that holds 0")
+    return [x.shape(0)]
+
+
 ROUNDING = ("FLOOR", "CEIL", "ROUND", "SIGN")
 REAL = ("SIN", "COS", "LOG", "SQUARE", "ELU", "GELU", "RELU_0_TO_1")
 NORMS = ("LOG_SOFTMAX", "L2_NORMALIZATION")
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("POW", "FLOOR_DIV", "FLOOR_MOD"), broadcast),
+    **dict.fromkeys(("POW", "FLOOR_DIV", "FLOOR_MOD", "BITWISE_XOR", "RIGHT_SHIFT", "ATAN2"), broadcast),
+    "FAKE_QUANT": _fake_quant,
+    "LOCAL_RESPONSE_NORMALIZATION": _images,
     **dict.fromkeys((*ROUNDING, *REAL, *NORMS, "ZEROS_LIKE"), same),
     "ADD_N": _add_n,
     "PRELU": _prelu,

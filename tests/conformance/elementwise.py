@@ -9,6 +9,7 @@ from tests.conformance.case import ALL, FLOAT, RELU, RELU6, RELU_N1, Array, Case
 SIGMOID_SCALE, TANH_SCALE = (1 / 256, -128), (1 / 128, 0)
 WIDE_SCALE, POWER = (1 / 128, 0), (1 / 64, 0)
 """Under 16 bits 256 times finer."""
+SQUARES = ("float32", "int8", "int32")
 WIDE = (*ALL, "int16")
 
 
@@ -49,7 +50,32 @@ CASES = [
         for op in ("MAXIMUM", "MINIMUM")
         for a, b in (((2, 5), (2, 1)), ((4, 3), (4, 3)), ((2, 1, 3), (5, 1)), ((2, 3), ()))
     ),
-    Case("SQUARED_DIFFERENCE", (X((2, 5)), X((2, 1))), types=("float32", "int32")),
+    *(
+        Case("SQUARED_DIFFERENCE", (X(a, stored=left), X(b)), {}, SQUARES, out_scale=(0.2, -99))
+        for a, b in (((2, 5), (2, 1)), ((4, 6), (4, 6)), ((2, 1, 3), (5, 1)))
+        for left in (None, (0.02, -20), (0.1, 100))
+    ),
+    *(
+        Case(op, (X(a, span), X(b, (0, 9))), types=types)
+        for op, span, types in (
+            ("BITWISE_XOR", (-90, 90), ("int8", "uint8", "int16", "int32")),
+            ("RIGHT_SHIFT", (-9000, 9000), ("int8", "uint8", "int16", "int32")),
+            ("POW", (-7, 7), ("int32",)),
+        )
+        for a, b in (((4, 6), (4, 6)), ((2, 1, 3), (5, 1)), ((3,), (2, 3)), ((2, 3), ()))
+    ),
+    *(Case("ATAN2", (X(shape), X(shape)), types=FLOAT) for shape in ((4, 64), (2, 3, 5), (7,))),
+    *(
+        Case("FAKE_QUANT", (X(shape),), {"min": low, "max": high, "num_bits": bits}, FLOAT)
+        for shape in ((4, 64), (2, 3, 5))
+        for low, high in ((-1.0, 1.0), (0.0, 6.0), (-2.3, 0.0), (-0.7, 2.9))
+        for bits in (2, 4, 8, 16)
+    ),
+    *(
+        Case("RSQRT", (X((4, 64), stored=(scale, -128)),), types=("int8",), out_scale=out)
+        for scale in (0.05, 0.3, 1.0)
+        for out in ((0.043, -7), (0.01, -128), (0.1, 50))
+    ),
     *(
         Case(op, (X((4, 64), stored=stored),), types=WIDE)
         for op in ("RELU", "RELU6")
@@ -100,8 +126,7 @@ CASES = [
         for op, span in (
             ("FLOOR", (-3, 3)),  ("SIN", (-9, 9)), ("COS", (-9, 9)),
             ("LOG", (0.01, 9)), ("SQUARE", (-3, 3)),
-            ("LOG_SOFTMAX", (-9, 9)), ("L2_NORMALIZATION", (-3, 3)),
-        )
+                   )
         for shape in ((4, 64), (2, 3, 5), (7,))
     ),
     *(
@@ -130,8 +155,12 @@ CASES = [
         for a, b in (((4, 6), (4, 6)), ((2, 1, 3), (5, 1)), ((3,), (2, 3)))
     ),
     *(
-        Case(op, (X(a, (-20, 20)), X(b, (1, 9))), types=types)
-        for op, types in (("FLOOR_DIV", ("int32",)), ("FLOOR_MOD", ("int32", "int64")))
+        Case(op, (X(a, (-20, 20), dtype), X(b, (1, 9), dtype)), types=(dtype,))
+        for op, types in (
+            ("FLOOR_DIV", ("int8", "int16", "int32")),
+            ("FLOOR_MOD", ("int8", "int16", "int32", "int64")),
+        )
+        for dtype in types
         for a, b in (((4, 6), (4, 6)), ((2, 1, 3), (5, 1)), ((3,), (2, 3)))
     ),
     *(Case("PRELU", (X(a), X(b))) for a, b in (((2, 4, 6), (4, 6)), ((2, 3, 4), (1, 1, 4)), ((5,), (5,)))),

@@ -62,7 +62,18 @@ EDGES: dict[str, list[float]] = {
     "i32": [0, 1, -1, 2, -7, 7, 2**31 - 1, -(2**31), 2**30, 3],
     "i64": [0, 1, -1, 2, -7, 7, 2**63 - 1, -(2**63), 2**31, 3],
 }
-ULPS = {"exp": 4, "log": 4, "pow": 8, "sin": 4, "cos": 4, "tanh": 8, "logistic": 8, "rsqrt": 2, "erf": 2}
+ULPS = {
+    "exp": 4,
+    "log": 4,
+    "pow": 8,
+    "sin": 4,
+    "cos": 4,
+    "tanh": 8,
+    "logistic": 8,
+    "rsqrt": 2,
+    "erf": 2,
+    "atan2": 2,
+}
 
 
 def operands(name: str, compute: str) -> list[Array]:

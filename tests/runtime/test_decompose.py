@@ -10,7 +10,7 @@ import pytest
 
 from runtime.backends import reference
 from runtime.decompose import decompose
-from runtime.errors import UnsupportedError
+from runtime.errors import ModelError, UnsupportedError
 from runtime.exporters import tflite as exporter
 from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec
 from runtime.graph import Graph
@@ -80,6 +80,41 @@ def test_int8_weights_under_float_activations(
     np.testing.assert_allclose(values_of(graph, [x]), want, rtol=0, atol=1e-5 * float(np.abs(want).max()))
 
 
+POWERS = {"pot_scale_int16": True}
+
+
+def fake_quant(**options: float) -> Case:
+    return Case("FAKE_QUANT", (X((5,)),), {"min": -1.0, "max": 0.0, "num_bits": 8, **options})
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype", "message"),
+    [
+        (fake_quant(num_bits=1), "float32", "1 bits for -1.0..0.0, expected 2..16 bits"),
+        (fake_quant(min=0.5, max=1.0), "float32", "a range that holds 0"),
+        (fake_quant(max=np.nan), "float32", "max = nan, expected a finite number"),
+        (Case("SOFTMAX", (X((5,)),), {"beta": -1.0}, out_scale=(1 / 128, 0)), "int16", "beta = -1.0"),
+        (Case("LOGISTIC", (X((5,)),)), "int16", "expected 2\\^-15"),
+        (
+            Case(
+                "ADD",
+                (X((5,), stored=(1.0, 0)), X((5,), stored=(2.0, 0))),
+                {"pot_scale_int16": True},
+                out_scale=(4, 0),
+            ),
+            "int16",
+            "shifts 2 and 1 to the output's scale",
+        ),
+        (Case("HARD_SWISH", (X((5,), stored=(1.0, 0)),), out_scale=(0.004, 0)), "int8", "below 1/128"),
+        (Case("LOCAL_RESPONSE_NORMALIZATION", (X((5,)),)), "float32", "expected rank 4"),
+    ],
+    ids=str,
+)
+def test_what_contradicts_itself_is_refused_by_name(case: Case, dtype: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        values_of(load(Maker(case, dtype).model(), "case"), [])
+
+
 @pytest.mark.parametrize(
     ("case", "dtype", "message"),
     [
@@ -99,6 +134,13 @@ def test_int8_weights_under_float_activations(
         (Case("UNIQUE", (X((5,)),), outputs=2, out_type=("int8", "int32")), "int8", "known only at run time"),
         (Case("TOPK_V2", (X((5,)), ints(2)), outputs=2), "int8", "element types i8 i32 i8"),
         (Case("TRANSPOSE", (X((2, 5)), X((2,)))), "int32", "must be a constant"),
+        (Case("HARD_SWISH", (X((5,), stored=(2.0**60, 0)),)), "int8", "scales are too far apart"),
+        (Case("TANH", (X((5,), stored=(2.0**20, 0)),), out_scale=(1 / 128, 0)), "int16", "operand's scale"),
+        (Case("SOFTMAX", (X((5,)),), {"beta": 1.0}), "int16", "on scale 2\\^-15"),
+        (Case("LOG_SOFTMAX", (X((2, 5)),)), "int8", "on scale 1/16 from 127"),
+        (Case("L2_NORMALIZATION", (X((2, 5)),)), "uint8", "on scale 1/128 from 128"),
+        (fake_quant(narrow_range=True), "float32", "a narrow range"),
+        (fake_quant(min=-1e-44), "float32", "steps of"),
     ],
     ids=str,
 )
