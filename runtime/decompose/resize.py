@@ -101,8 +101,8 @@ def _fixed(low: Lowering, size: int, out: int) -> Between:
     place = np.arange(out) * scale
     if low.x.attr("half_pixel_centers"):
         place = place + scale // 2 - FIXED // 2
-    lower = np.maximum(np.fix(place / FIXED), 0).astype(np.int64)
-    upper = np.minimum(np.fix((place + FIXED - 1) / FIXED), size - 1).astype(np.int64)
+    lower = np.maximum(np.trunc(place / FIXED), 0).astype(np.int64)
+    upper = np.minimum(np.trunc((place + FIXED - 1) / FIXED), size - 1).astype(np.int64)
     return Between(lower, upper, (place - FIXED * lower).astype(np.int32))
 
 
