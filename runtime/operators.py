@@ -56,6 +56,7 @@ SLIDING = ("padding", "stride_w", "stride_h", FUSED)
 DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
 SPATIAL = (*DILATED, "stride_d", "dilation_d_factor")
 POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
+LSTM = (FUSED, "cell_clip", "proj_clip", "asymmetric_quantize_inputs")
 RESIZE = ("align_corners", "half_pixel_centers")
 STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset")
 
@@ -218,6 +219,9 @@ OPERATORS = {
     # recurrent layers
     "SVDF": Operator(
         (3, 5), table="SVDFOptions", fields=("rank", FUSED, "asymmetric_quantize_inputs"), states=(4,)
+    ),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Operator(
+        (1, 24), table="UnidirectionalSequenceLSTMOptions", fields=(*LSTM, "time_major"), states=(18, 19)
     ),
     # types
     "DENSIFY": _unary(),

@@ -67,6 +67,10 @@ class Lowering:
 
     # ---------------------------------------------------------------- values and atoms
 
+    def use(self, index: int) -> int:
+        """A value of the node's graph, where the atoms go."""
+        return index
+
     def temp(self, shape: Shape, dtype: DType) -> int:
         """A new value for something between two atoms."""
         if (elements := math.prod(shape)) > MAX_ELEMENTS:
