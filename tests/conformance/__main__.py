@@ -72,7 +72,8 @@ def onnx(names: list[str]) -> int:
     print(f"{'ONNX operator':32} {'cases':>6} {'failed':>6} {'waiting':>7}")
     for op in operators:
         print(f"{op:32} {cases[op]:6} {failed[op]:6} {waiting[op]:7}")
-    print(f"{len(operators)} operators, {cases.total()} cases, {failed.total()} failed, {waiting.total()} waiting")
+    done = f"{len(operators)} operators, {cases.total()} cases, {failed.total()} failed"
+    print(f"{done}, {waiting.total()} waiting")
     return 1 if failed or set(cases) != set(operators) else 0
 
 
