@@ -2,7 +2,7 @@
 
 The activations take one of 255 or 256 levels of their own range, the float rule multiplies levels by stored
 weights (whole numbers, so the sums are exact), and a MAP makes them real. Convolutions find one range per
-image, FULLY_CONNECTED one per row.
+image, FULLY_CONNECTED and recurrent layers one per row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.atoms import Clamp, Gemm, Reduce, View
+from runtime.atoms import Clamp, Gemm, Reduce, Region, View
 from runtime.decompose.rule import Lowering, Program, Rule, bounded, call, const, load
 from runtime.graph import ABSENT, DType, Shape
 from runtime.strides import dense
@@ -53,7 +53,7 @@ def on_levels(low: Lowering, rule: Rule) -> None:
     if len(scales) not in (1, sizes[-1]):
         raise low.x.bad(f"{len(scales)} scales for {sizes[-1]} output channels")
     exact = depth * LEVELS[asymmetric] * 128 <= EXACT
-    levels, span = rounded(low, shape, axes, asymmetric, DType.F32 if exact else DType.I16)
+    levels, span = rounded(low, low.node.inputs[0], shape, axes, asymmetric, exact)
     sums = low.temp(sizes, DType.F32 if exact else DType.I32)
     stored = low.node.inputs[1]
     if exact:
@@ -82,7 +82,7 @@ def on_blocks(low: Lowering, _: Rule) -> None:
     block, m = weights.quantization.block, low.x.value(0).elements // k
     if block * LEVELS[True] * 128 > EXACT:
         raise low.lacking(f"blocks of {block} numbers")
-    levels, span = rounded(low, (m, k), 1, True, DType.F32)
+    levels, span = rounded(low, low.node.inputs[0], (m, k), 1, True, True)
     stored = low.map(load(0), [low.node.inputs[1]], low.temp((units, k), DType.F32))
     blocks = (k // block, m, units)
     views = View(0, (block, k, 1)), View(0, (block, 1, k)), dense(blocks)
@@ -115,16 +115,48 @@ def _slices(low: Lowering) -> tuple[Shape, int, Shape, int]:
     return x.shape, 1, low.out.shape, math.prod(weights.shape[1:])
 
 
-def rounded(low: Lowering, shape: Shape, axes: int, asymmetric: bool, dtype: DType) -> tuple[int, int]:
-    """(levels, span) of operand 0 as `shape`: whole numbers about zero of type `dtype`, and the span of each
-    slice, which the first `axes` axes count.
+def on_rows(low: Lowering, x: int, shape: tuple[int, int, int], weights: int, *bias: int) -> int:
+    """x of (rows, k) times stored weights (n, k), in levels of each row, plus the bias: floats (rows, n).
+
+    The weights have one scale or one for each of their rows. Unsigned bytes are signed ones to TFLite.
+    """
+    rows, k, n = shape
+    value, asymmetric = low.values[weights], bool(low.x.attr("asymmetric_quantize_inputs"))
+    scales, zeros = low.scales(value)
+    if any(zeros) or len(scales) not in (1, n):
+        raise low.lacking("8-bit weights under float activations: zero points of 0, one scale or one per row")
+    exact = k * LEVELS[asymmetric] * 128 <= EXACT
+    levels, span = rounded(low, x, (rows, k), 1, asymmetric, exact)
+    stored = low.map(signed(value.dtype), [weights], low.temp((n, k), DType.F32 if exact else DType.I8))
+    views = View(0, (0, k, 1)), View(0, (0, 1, k)), View(0, (0, n, 1))
+    sums = low.temp((rows, n), DType.F32 if exact else DType.I32)
+    low.emit(Gemm(1, rows, n, k, *views, Clamp() if exact else None), [levels, stored], sums)
+    step = call("mul", call("div", load(1), const(LEVELS[asymmetric])), load(2))
+    real = call("mul", load(0), step)
+    operands = [sums, span, low.constant(np.array(scales, np.float32)), *bias]
+    return low.map(call("add", real, load(3)) if bias else real, operands, low.temp((rows, n), DType.F32))
+
+
+def signed(dtype: DType) -> Program:
+    """A stored weight, whose byte TFLite's hybrid kernels take for a signed one."""
+    if dtype is not DType.U8:
+        return load(0)
+    return call("sub", load(0), call("mul", const(256.0), call("gt", load(0), const(127.0))))
+
+
+def rounded(
+    low: Lowering, x: int, shape: Shape, axes: int, asymmetric: bool, floats: bool
+) -> tuple[int, int]:
+    """(levels, span) of a value as `shape`: whole numbers about zero, as `floats` or as int16, and the span
+    of each slice, which the first `axes` axes count.
 
     TFLite's AsymmetricQuantizeFloats less its zero point, or SymmetricQuantizeFloats. A slice of zeros spans
     one step per level, which leaves it zero.
     """
     rows, width = math.prod(shape[:axes]), math.prod(shape[axes:])
     per_row = (*shape[:axes], *(1,) * (len(shape) - axes))
-    x = low.copy(dense((rows * width,)), (rows * width,), low.temp(shape, DType.F32))
+    all_of = Region(0, dense((rows * width,)), dense((rows * width,)), (rows * width,))
+    x = low.raster([all_of], [x], low.temp(shape, DType.F32))
     lowest = low.emit(Reduce("min", rows, width, 1), [x], low.temp(per_row, DType.F32))
     highest = low.emit(Reduce("max", rows, width, 1), [x], low.temp(per_row, DType.F32))
     bottom, top = call("min", load(0), const(0.0)), call("max", load(1), const(0.0))
@@ -132,7 +164,7 @@ def rounded(low: Lowering, shape: Shape, axes: int, asymmetric: bool, dtype: DTy
     steps = const(LEVELS[asymmetric])
     nonzero = call("select", call("eq", extent, const(0.0)), steps, extent)
     span = low.map(nonzero, [lowest, highest], low.temp(per_row, DType.F32))
-    levels = low.temp(shape, dtype)
+    levels = low.temp(shape, DType.F32 if floats else DType.I16)
     if not asymmetric:
         level = call("round_away", call("mul", load(0), call("div", steps, load(1))))
         return low.map(call("clamp", level, args=(-127.0, 127.0)), [x, span], levels), span

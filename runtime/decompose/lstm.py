@@ -7,9 +7,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.atoms import Clamp, Gemm, Reduce, View
+from runtime.atoms import Reduce
 from runtime.decompose.rule import ACTIVATIONS, Lowering, Program, bounded, call, const, load
-from runtime.decompose.steps import Columns, moved, operand, over_time, stacked, turned
+from runtime.decompose.steps import (
+    Columns,
+    activation,
+    joined,
+    moved,
+    operand,
+    over_time,
+    stacked,
+    times,
+    turned,
+)
 from runtime.graph import DType
 from runtime.shapes.lstm import CELL, FORGET, FULL, INPUT, OUTPUT, Layer, gates, has_norm
 from runtime.shapes.lstm import sequence as sizes_of
@@ -53,26 +63,6 @@ class Gates:
         return self.one(self.layer.peephole, {INPUT: 0, FORGET: 1, OUTPUT: 2}[gate]) if gate != CELL else None
 
 
-def times(
-    low: Lowering, x: int, shape: tuple[int, int, int], weights: int, *bias: int, clip: float = 0
-) -> int:
-    """x of (rows, k) times the weights (n, k), plus the bias: (rows, n); a clip of 0 is none."""
-    rows, k, n = shape
-    views = View(0, (0, k, 1)), View(0, (0, 1, k)), View(0, (0, n, 1))
-    last = Clamp(-clip, clip) if clip else Clamp()
-    return low.emit(Gemm(1, rows, n, k, *views, last), [x, weights, *bias], low.temp((rows, n), DType.F32))
-
-
-def activation(low: Lowering, x: Program) -> Program:
-    """The fused activation of a layer; in TFLite's LSTM none has no meaning."""
-    name = low.x.attr("fused_activation_function")
-    if name == "TANH":
-        return call("tanh", x)
-    if name not in ACTIVATIONS or name == "NONE":
-        raise low.lacking(f"no rule for the activation {name}")
-    return bounded(x, ACTIVATIONS[name])
-
-
 def normalised(low: Lowering, x: int, rows: int, width: int, scale: int, bias: int) -> int:
     """Rows less their mean, over their deviation, times the scale plus the bias."""
     mean = low.emit(Reduce("sum", rows, width, 1), [x], low.temp((rows, 1), DType.F32))
@@ -95,6 +85,10 @@ class Step:
     def __init__(self, layer: Gates) -> None:
         self.layer, self.norm = layer, has_norm(layer.outer.x, layer.layer)
         self.recurrent = layer.all(layer.layer.recurrent)
+        if layer.outer.x.attr("fused_activation_function") == "NONE":
+            raise layer.outer.lacking(
+                "no rule for the activation NONE, which leaves TFLite's memory as it was"
+            )
 
     def __call__(
         self, low: Lowering, slices: Sequence[int], states: Sequence[int]
@@ -167,10 +161,7 @@ def unidirectional(low: Lowering) -> None:
     states = [low.node.inputs[FULL.states + i] for i in (0, 1)]
     output, *finals = low.node.outputs
     (given,) = over_time(low, steps, [x], states, finals, Step(layer))
-    if major:
-        moved(low, given, output)
-    else:
-        turned(low, given, (steps, rows, layer.units), output)
+    joined(low, [given], steps, rows, [layer.units], major, output)
 
 
 RULES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": unidirectional}

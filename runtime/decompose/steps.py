@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runtime.atoms import Map, Region, View
+from runtime.atoms import Clamp, Gemm, Map, Region, View
 from runtime.control import Loop
-from runtime.decompose.rule import Lowering, Program, load
-from runtime.graph import ABSENT, DType, Graph, Node, Shape, Value
+from runtime.decompose.hybrid import on_rows
+from runtime.decompose.rule import ACTIVATIONS, BYTES, Lowering, Program, bounded, call, const, load
+from runtime.graph import ABSENT, DType, Graph, Node, Quantization, Shape, Value
 from runtime.primitives import Compute
 from runtime.strides import dense
 
@@ -20,7 +21,10 @@ Step = Callable[[Lowering, Sequence[int], Sequence[int]], tuple[list[int], list[
 
 
 class Body(Lowering):
-    """The graph of one step: `use` brings in values of the graph around, constants as they are."""
+    """The graph of one step: `use` brings in values of the node's graph, constants as they are.
+
+    The graph around may be the body of a loop itself.
+    """
 
     def __init__(self, outer: Lowering) -> None:
         super().__init__([outer.out], replace(outer.node, inputs=(), outputs=(0,)), outer.kernels)
@@ -34,9 +38,10 @@ class Body(Lowering):
 
     def use(self, index: int) -> int:
         if index not in self.known:
-            value = self.outer.values[index]
+            around = self.outer.use(index)
+            value = self.outer.values[around]
             if value.data is None:
-                self.fixed.append(index)
+                self.fixed.append(around)
                 self.known[index] = self.entry(value)
                 self.entries.append(self.known[index])
             else:
@@ -83,23 +88,49 @@ def moved(low: Lowering, value: int, target: int) -> int:
     return low.raster([Region(0, dense(elements), dense(elements), elements)], [value], target)
 
 
-def turned(low: Lowering, value: int, shape: Shape, target: int | None = None) -> int:
+def turned(low: Lowering, value: int, shape: Shape) -> int:
     """A value of `shape` with its first two axes swapped; the value itself where one of them is 1 long."""
     first, second, width = shape[0], shape[1], math.prod(shape[2:])
-    swapped = (second, first, *shape[2:])
-    if target is None:
-        if 1 in (first, second):
-            return value
-        target = low.temp(swapped, low.values[value].dtype)
+    if 1 in (first, second):
+        return value
+    target = low.temp((second, first, *shape[2:]), low.values[value].dtype)
     view, sizes = View(0, (width, second * width, 1)), (second, first, width)
     return low.raster([Region(0, view, dense(sizes), sizes)], [value], target)
 
 
+def joined(
+    low: Lowering,
+    results: Sequence[int],
+    steps: int,
+    rows: int,
+    units: Sequence[int],
+    major: bool,
+    output: int,
+) -> None:
+    """Results of (steps, rows, units) side by side; batches of sequences where time is not `major`."""
+    width, start, regions = sum(units), 0, []
+    for i, n in enumerate(units):
+        sizes = (steps, rows, n) if major else (rows, steps, n)
+        source = dense(sizes) if major else View(0, (n, rows * n, 1))
+        regions.append(Region(i, source, View(start, (sizes[1] * width, width, 1)), sizes))
+        start += n
+    low.raster(regions, results, output)
+
+
 def stacked(low: Lowering, indices: Sequence[int]) -> int:
-    """Values one below the other; of constants a constant."""
+    """Values one below the other, each with its scale for its rows; of constants a constant."""
     if len(indices) == 1:
         return indices[0]
     values = [low.values[i] for i in indices]
+    whole = _stacked(low, indices, values)
+    if values[0].dtype in BYTES:
+        scales = [low.quantized(value) for value in values for _ in range(value.shape[0])]
+        quantization = Quantization(tuple(s for s, _ in scales), tuple(z for _, z in scales))
+        low.values[whole] = replace(low.values[whole], quantization=quantization)
+    return whole
+
+
+def _stacked(low: Lowering, indices: Sequence[int], values: Sequence[Value]) -> int:
     data = [value.data for value in values if value.data is not None]
     if len(data) == len(values):
         return low.constant(np.concatenate(data))
@@ -109,6 +140,34 @@ def stacked(low: Lowering, indices: Sequence[int]) -> int:
         regions.append(Region(i, dense(elements), View(start, (1,)), elements))
         start += value.elements
     return low.raster(regions, indices, low.temp(shape, values[0].dtype))
+
+
+def times(
+    low: Lowering, x: int, shape: tuple[int, int, int], weights: int, *bias: int, clip: float = 0
+) -> int:
+    """x of (rows, k) times the weights (n, k), plus the bias: (rows, n); a clip of 0 is none.
+
+    Weights of 8 bits multiply levels of each row.
+    """
+    rows, k, n = shape
+    last = Clamp(-clip, clip) if clip else Clamp()
+    if low.values[weights].dtype in BYTES:
+        product = on_rows(low, x, shape, weights, *bias)
+        if not clip:
+            return product
+        return low.map(bounded(load(0), (-clip, clip)), [product], low.temp((rows, n), DType.F32))
+    views = View(0, (0, k, 1)), View(0, (0, 1, k)), View(0, (0, n, 1))
+    return low.emit(Gemm(1, rows, n, k, *views, last), [x, weights, *bias], low.temp((rows, n), DType.F32))
+
+
+def activation(low: Lowering, x: Program) -> Program:
+    """The fused activation of a layer."""
+    match name := low.x.attr("fused_activation_function"):
+        case "TANH":
+            return call("tanh", x)
+        case "SIGN_BIT":  # of -0 too, whose angle is pi
+            return call("gt", call("atan2", const(0.0), x), const(0.0))
+    return bounded(x, ACTIVATIONS[name])
 
 
 @dataclass
