@@ -50,13 +50,14 @@ def _binary(table: str = "", *fields: str) -> Operator:
 
 
 FUSED = "fused_activation_function"
+LEVELS = "asymmetric_quantize_inputs"
 POWERS = "pot_scale_int16"
 BIAS_TYPE = "quantized_bias_type"
 SLIDING = ("padding", "stride_w", "stride_h", FUSED)
 DILATED = (*SLIDING, "dilation_w_factor", "dilation_h_factor")
 SPATIAL = (*DILATED, "stride_d", "dilation_d_factor")
 POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
-LSTM = (FUSED, "cell_clip", "proj_clip", "asymmetric_quantize_inputs")
+LSTM = (FUSED, "cell_clip", "proj_clip", LEVELS)
 RESIZE = ("align_corners", "half_pixel_centers")
 STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset")
 
@@ -77,9 +78,9 @@ OPERATORS = {
     "FULLY_CONNECTED": Operator(
         (2, 3),
         table="FullyConnectedOptions",
-        fields=(FUSED, "weights_format", "keep_num_dims", "asymmetric_quantize_inputs", BIAS_TYPE),
+        fields=(FUSED, "weights_format", "keep_num_dims", LEVELS, BIAS_TYPE),
     ),
-    "BATCH_MATMUL": _binary("BatchMatMulOptions", "adj_x", "adj_y", "asymmetric_quantize_inputs"),
+    "BATCH_MATMUL": _binary("BatchMatMulOptions", "adj_x", "adj_y", LEVELS),
     # element-wise
     "ADD": _binary("AddOptions", FUSED, POWERS),
     "SUB": _binary("SubOptions", FUSED, POWERS),
@@ -217,8 +218,17 @@ OPERATORS = {
     "READ_VARIABLE": _unary(),
     "ASSIGN_VARIABLE": Operator((2, 2), (0, 0)),
     # recurrent layers
-    "SVDF": Operator(
-        (3, 5), table="SVDFOptions", fields=("rank", FUSED, "asymmetric_quantize_inputs"), states=(4,)
+    "SVDF": Operator((3, 5), table="SVDFOptions", fields=("rank", FUSED, LEVELS), states=(4,)),
+    "RNN": Operator((5, 5), table="RNNOptions", fields=(FUSED, LEVELS), states=(4,)),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": Operator(
+        (5, 5), table="SequenceRNNOptions", fields=(FUSED, LEVELS, "time_major"), states=(4,)
+    ),
+    "BIDIRECTIONAL_SEQUENCE_RNN": Operator(
+        (9, 12),
+        (1, 2),
+        "BidirectionalSequenceRNNOptions",
+        (FUSED, LEVELS, "time_major", "merge_outputs"),
+        states=(4, 8),
     ),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Operator(
         (1, 24), table="UnidirectionalSequenceLSTMOptions", fields=(*LSTM, "time_major"), states=(18, 19)
