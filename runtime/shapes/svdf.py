@@ -1,4 +1,4 @@
-"""Shapes of recurrent layers: their outputs, then the next content of each of their variable tensors."""
+"""Shape of SVDF: the output, then the next content of its variable tensor."""
 
 from __future__ import annotations
 

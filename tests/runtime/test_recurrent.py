@@ -1,0 +1,97 @@
+"""Recurrent layers: what they keep is reset as TFLite resets it, and what contradicts itself is refused by
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime import Interpreter
+from runtime.backends.tflite import interpreter_module
+from runtime.errors import EngineError
+from runtime.graph import Array
+from runtime.operators import OPERATORS
+from tests.conformance import CASES
+from tests.conformance.case import B, Case, Maker, Operand, V, W, X
+from tests.conformance.judge import close, oracle
+from tests.conformance.rnn import SMALL, TANH, both_ways, sequence
+from tests.conformance.svdf import stored
+
+REFERENCE = interpreter_module().OpResolverType["BUILTIN_REF"]
+KEEPING = [op for op, row in OPERATORS.items() if row.states]
+
+
+@pytest.mark.parametrize("op", KEEPING)
+def test_reset_all_variables_as_tflite(op: str, tflite_interpreter: Callable[[bytes], Any]) -> None:
+    """Some of the cases of each operator that keeps something."""
+    cases, changes = [case for case in CASES if case.op == op], 0
+    for case in cases[:: max(len(cases) // 12, 1)]:
+        maker = Maker(case, case.types[0])
+        model, inputs = maker.model(), maker.inputs()
+        ours = Interpreter(model_content=model, experimental_op_resolver_type=REFERENCE)
+        ours.allocate_tensors()
+        runs = [told(interpreter, inputs) for interpreter in (ours, tflite_interpreter(model))]
+        for got, want in zip(*runs, strict=True):
+            close(got, want, case.steps, case.tolerance, str(case))
+        outputs = len(runs[0]) // 4
+        first, second, _, again = (runs[0][i * outputs : (i + 1) * outputs] for i in range(4))
+        assert same(first, again), case
+        changes += not same(first, second)
+    assert changes
+
+
+def same(first: list[Array], second: list[Array]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def told(interpreter: Any, inputs: list[Array]) -> list[Array]:
+    """The outputs of three runs, and of one after a reset."""
+    outputs = [output for _ in range(3) for output in oracle(interpreter, inputs)]
+    interpreter.reset_all_variables()
+    return outputs + oracle(interpreter, inputs)
+
+
+def put(case: Case, position: int, operand: Operand) -> Case:
+    operands = (*case.operands[:position], operand, *case.operands[position + 1 :])
+    return replace(case, operands=operands)
+
+
+SIZES = (3, 2, 3, 4)
+TIME: dict[str, Any] = {**TANH, "time_major": False}
+RNN, BYTES = (sequence("RNN", SIZES, kind, TANH, SMALL) for kind in ("float32", "int8"))
+ONE = sequence("UNIDIRECTIONAL_SEQUENCE_RNN", SIZES, "float32", TIME, SMALL)
+BOTH = both_ways(SIZES, "int8", "crossed", {**TIME, "merge_outputs": False})
+SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (put(RNN, 0, X((2, 1, 3))), "input 0 has shape .*, expected rank 2"),
+        (put(RNN, 1, W((4, 5), None)), r"input 1 has shape \(4, 5\), expected \(4, 3\)"),
+        (put(RNN, 4, V((1, 4))), r"input 4 has shape \(1, 4\), expected \(2, 4\)"),
+        (put(RNN, 4, X((2, 4))), "input 4 is not a variable tensor"),
+        (put(RNN, 4, None), "input 4 is left out"),
+        (put(BYTES, 1, W((4, 3), 0, "int8")), "quantised per axis"),
+        (put(BYTES, 2, W((4, 4), None)), "no rule for element types"),
+        (put(ONE, 2, W((4, 3), None)), r"input 2 has shape \(4, 3\), expected \(4, 4\)"),
+        (put(ONE, 3, B(5)), r"input 3 has shape \(5,\), expected \(4,\)"),
+        (put(BOTH, 9, None), "weights of an auxiliary input that is left out"),
+        (put(BOTH, 9, X((2, 4, 3))), r"auxiliary input of shape \(2, 4, 3\)"),
+        (put(BOTH, 10, None), "auxiliary input for one direction only"),
+        (put(BOTH, 11, W((3, 4), None, "int8")), r"input 11 has shape \(3, 4\), expected \(3, 3\)"),
+        (replace(BOTH, outputs=1), "gives 4 outputs, the model declares 3"),
+        (replace(SVDF, options={"rank": 4, "fused_activation_function": "RELU"}), "rank 4"),
+        (replace(SVDF, options={"rank": 2, "fused_activation_function": "TANH"}), "activation"),
+        (put(SVDF, 4, V((2, 9), "int16")), r"state of shape \(2, 9\)"),
+        (put(SVDF, 4, V((3, 24), "int8")), "no rule for element types"),
+    ],
+)
+def test_refused(case: Case, message: str) -> None:
+    with pytest.raises((EngineError, ValueError, RuntimeError), match=message):
+        Interpreter(model_content=Maker(case, case.types[0]).model()).allocate_tensors()
