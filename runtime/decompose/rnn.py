@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+from runtime.control import MAX_TRIPS
 from runtime.decompose.rule import BYTES, Lowering, call
 from runtime.decompose.steps import Columns, activation, joined, moved, over_time, times, turned
 from runtime.graph import DType
@@ -109,7 +110,7 @@ def both_ways(low: Lowering, way: Direction, major: bool) -> list[int]:
     """The results of one of two directions.
 
     An auxiliary input without weights is what the backward one reads; TFLite reads it only where time is the
-    major axis.
+    major axis. One with weights is read at its own width, for which TFLite mostly takes that of the input.
     """
     reverse, cross = way.cell is BACKWARD, crossed(low.x)
     alone = reverse and major and not cross and low.x.values[AUX] is not None
@@ -129,6 +130,8 @@ def repeated(low: Lowering, way: Direction, sequences: Sequence[int], reverse: b
     Where time is the major axis, TFLite's hybrid kernel makes as many passes as there are steps, and gives
     the results of the last.
     """
+    if way.steps * way.steps > MAX_TRIPS:
+        raise low.lacking(f"{way.steps} passes over {way.steps} steps, at most {MAX_TRIPS} in all")
 
     def silent(low: Lowering, slices: Sequence[int], states: Sequence[int]) -> tuple[list[int], list[int]]:
         return [], way(low, slices, states)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -43,10 +44,10 @@ def sequence(
 
 
 def both_ways(
-    sizes: tuple[int, int, int, int], kind: str, aux: str, options: Options, other: int = 3
+    sizes: tuple[int, int, int, int], kind: str, aux: str, options: Options, other: int = 3, wider: int = 0
 ) -> Case:
     """Forward of `units`, backward of `other`; an auxiliary input is read as well ("crossed"), or by the
-    backward direction instead ("alone").
+    backward direction instead ("alone"). It may be `wider` than the input.
     """
     steps, rows, depth, units = sizes
     shape = (steps, rows, depth) if options["time_major"] else (rows, steps, depth)
@@ -55,7 +56,8 @@ def both_ways(
     if aux == "alone":
         extra = (x, None, None)
     elif aux == "crossed":
-        extra = (x, *(weights((n, depth), kind) for n in (units, other)))
+        aux_input = replace(x, shape=(*shape[:2], depth + wider))
+        extra = (aux_input, *(weights((n, depth + wider), kind) for n in (units, other)))
     outputs = 1 if options["merge_outputs"] else 2
     op = "BIDIRECTIONAL_SEQUENCE_RNN"
     return Case(op, (x, *cells, *extra), options, FLOAT, outputs=outputs, runs=3)
@@ -64,6 +66,10 @@ def both_ways(
 WAYS = [{"time_major": major, "merge_outputs": merged} for major in (False, True) for merged in (False, True)]
 
 CASES = [
+    *(  # nothing to find levels of
+        sequence("RNN", (1, 2, 3, 4), kind, levels, (0.0, 0.0))
+        for kind, levels in product(KINDS[1:], ({}, ASYMMETRIC))
+    ),
     *(  # more products than float32 adds up exactly
         sequence("RNN", (1, 2, 1100, 3), kind, levels, LOPSIDED)
         for kind, levels in product(KINDS[1:], ({}, ASYMMETRIC))
@@ -85,6 +91,10 @@ CASES = [
         for levels in (({},) if kind == "float32" else ({}, ASYMMETRIC))
         # of bytes with symmetric levels TFLite reads address 4 for the second row of merged outputs
         if levels or kind == "float32" or sizes[1] == 1 or way != WAYS[3]
+    ),
+    *(
+        both_ways(sizes, "float32", "crossed", {**TANH, **way}, wider=wider)
+        for sizes, way, wider in product(SIZES, WAYS[:2], (-1, 2))  # of others TFLite misses the rows
     ),
     *(
         both_ways(sizes, "float32", "", {"fused_activation_function": name, **way}, other)

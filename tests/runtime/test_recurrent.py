@@ -65,6 +65,7 @@ SIZES = (3, 2, 3, 4)
 TIME: dict[str, Any] = {**TANH, "time_major": False}
 RNN, BYTES = (sequence("RNN", SIZES, kind, TANH, SMALL) for kind in ("float32", "int8"))
 ONE = sequence("UNIDIRECTIONAL_SEQUENCE_RNN", SIZES, "float32", TIME, SMALL)
+LONG = {**TANH, "time_major": True, "merge_outputs": True}
 BOTH = both_ways(SIZES, "int8", "crossed", {**TIME, "merge_outputs": False})
 SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
 
@@ -85,6 +86,7 @@ SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
         (put(BOTH, 9, X((2, 4, 3))), r"auxiliary input of shape \(2, 4, 3\)"),
         (put(BOTH, 10, None), "auxiliary input for one direction only"),
         (put(BOTH, 11, W((3, 4), None, "int8")), r"input 11 has shape \(3, 4\), expected \(3, 3\)"),
+        (both_ways((1025, 1, 2, 3), "int8", "", LONG), "1025 passes over 1025 steps"),
         (replace(BOTH, outputs=1), "gives 4 outputs, the model declares 3"),
         (replace(SVDF, options={"rank": 4, "fused_activation_function": "RELU"}), "rank 4"),
         (replace(SVDF, options={"rank": 2, "fused_activation_function": "TANH"}), "activation"),
