@@ -41,7 +41,8 @@ def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Grap
             nodes.append(_CONTROL[type(node.attrs)](node, node.attrs, values))
             continue
         operands = tuple(None if index == ABSENT else values[index] for index in node.inputs)
-        shapes = RULES[node.op](Operands(node, operands))
+        declared = tuple(values[index].shape for index in node.outputs)
+        shapes = RULES[node.op](Operands(node, operands, declared))
         if len(shapes) != len(node.outputs):
             raise ModelError(
                 f"{node.source}: gives {len(shapes)} outputs, the model declares {len(node.outputs)}"

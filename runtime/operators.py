@@ -22,7 +22,6 @@ ENUMS = {
     "mode": MIRROR,
     "combiner": COMBINER,
 }
-VECTORS = frozenset({"new_shape", "squeeze_dims", "boundaries"})
 TEXTS = frozenset({"container", "shared_name"})
 
 
@@ -60,6 +59,13 @@ POOL = _unary("Pool2DOptions", *SLIDING, "filter_width", "filter_height")
 LSTM = (FUSED, "cell_clip", "proj_clip", LEVELS)
 RESIZE = ("align_corners", "half_pixel_centers")
 STRIDED_SLICE = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset")
+STABLEHLO_BINARY = (
+    "ADD", "AND", "DIVIDE", "MAXIMUM", "MINIMUM", "MULTIPLY", "OR", "POWER", "REMAINDER", "SHIFT_LEFT",
+    "SUBTRACT",
+)  # fmt: skip
+STABLEHLO_UNARY = (
+    "ABS", "CBRT", "COSINE", "EXPONENTIAL", "FLOOR", "LOG", "LOGISTIC", "NEGATE", "RSQRT", "TANH",
+)  # fmt: skip
 
 OPERATORS = {
     # windows and matrices
@@ -233,6 +239,9 @@ OPERATORS = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Operator(
         (1, 24), table="UnidirectionalSequenceLSTMOptions", fields=(*LSTM, "time_major"), states=(18, 19)
     ),
+    # StableHLO that converters leave as it is
+    **dict.fromkeys(map("STABLEHLO_{}".format, STABLEHLO_BINARY), _binary()),
+    **dict.fromkeys(map("STABLEHLO_{}".format, STABLEHLO_UNARY), _unary()),
     # types
     "DENSIFY": _unary(),
     "QUANTIZE": _unary(),

@@ -121,6 +121,7 @@ ROWS = (
     Primitive("or", 2, EVERY, lambda a, b: (a != 0) | (b != 0), "a or b, as 0 or 1"),
     Primitive("not", 1, EVERY, lambda a: a == 0, "not a, as 0 or 1"),
     Primitive("xor", 2, INTEGER, np.bitwise_xor, "a and b bit by bit, 1 where they differ"),
+    Primitive("bit_and", 2, INTEGER, np.bitwise_and, "a and b bit by bit, 1 where both are"),
     Primitive("shift_floor", 2, INTEGER, _shift_floor, "floor(a / 2^b), b held within a's bits"),
     Primitive("select", 3, EVERY, lambda c, a, b: np.where(c != 0, a, b), "c ? a : b"),
     Primitive(

@@ -104,7 +104,7 @@ def _check_node(graph: Graph, node: Node, where: str) -> None:
     operands = tuple(None if i == ABSENT else graph.values[i] for i in node.inputs)
     declared = [graph.values[i].shape for i in node.outputs]
     try:
-        inferred = RULES[node.op](Operands(node, operands))
+        inferred = RULES[node.op](Operands(node, operands, tuple(declared)))
     except EngineError as error:
         raise VerifyError(f"{where}: {error}") from error
     _require(inferred == declared, where, f"output shapes {declared}, expected {inferred}")

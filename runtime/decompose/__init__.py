@@ -32,6 +32,7 @@ from runtime.decompose import (
     segment,
     slices,
     svdf,
+    stablehlo,
     transpose_conv,
     views,
 )
@@ -61,6 +62,7 @@ RULES: dict[str, Rule] = {
     **scan.RULES,
     **slices.RULES,
     **svdf.RULES,
+    **stablehlo.RULES,
     **transpose_conv.RULES,
     **segment.RULES,
     **views.RULES,

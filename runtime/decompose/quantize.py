@@ -63,17 +63,18 @@ def cast(low: Lowering) -> None:
         program: Program = call("ne", load(0), const(0))
         compute = "f32" if source in (DType.F32, DType.F16) else "i64"
     elif {source, target} <= integers and source is not target and source.size >= target.size:
-        program, compute = _low_bits(target), "i64"
+        program, compute = low_bits(load(0), target), "i64"
     else:
         program = load(0)
         compute = "i64" if source in integers and target in integers else "f32"
     low.map(program, low.node.inputs, compute=compute)  # type: ignore[arg-type]
 
 
-def _low_bits(target: DType) -> Program:
+def low_bits(number: Program, target: DType) -> Program:
+    """What C makes of an integer that does not fit a narrower type."""
     limits = np.iinfo(target.numpy)
     span, least = int(limits.max) - int(limits.min) + 1, int(limits.min)
-    return call("add", call("floor_mod", call("sub", load(0), const(least)), const(span)), const(least))
+    return call("add", call("floor_mod", call("sub", number, const(least)), const(span)), const(least))
 
 
 def densify(low: Lowering) -> None:

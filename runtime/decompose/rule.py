@@ -7,7 +7,9 @@ outputs. Programs of MAP are written with `load`, `const` and `call`, and concat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -64,6 +66,13 @@ class Lowering:
         """Refuses a combination of element types for which there is no rule."""
         names = [value.dtype.value for value in (*self.x.values, self.out) if value is not None]
         raise self.lacking(f"no rule for element types {' '.join(names)}")
+
+    def by(self, rule: Rule, op: str, inputs: Sequence[int], attrs: Mapping[str, Any] | None = None) -> None:
+        """The atoms of another operator, on these operands, in place of the node's own."""
+        node = replace(self.node, op=op, inputs=tuple(inputs), attrs=MappingProxyType(attrs or {}))
+        inner = Lowering(self.values, node, self.kernels)
+        rule(inner)
+        self.nodes += inner.nodes
 
     # ---------------------------------------------------------------- values and atoms
 

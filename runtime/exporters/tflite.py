@@ -330,8 +330,9 @@ class _Writer:
         }
         if row.table:
             values = {_camel(name): self.option(name, value) for name, value in options.items()}
-            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, row.table)
-            fields["BuiltinOptions"] = self.table(row.table, **values)
+            union = "BuiltinOptions" if hasattr(schema.BuiltinOptions, row.table) else "BuiltinOptions2"
+            fields[f"{union}Type"] = getattr(getattr(schema, union), row.table)
+            fields[union] = self.table(row.table, **values)
         return self.table("Operator", **fields)
 
     def option(self, name: str, value: Option) -> float:

@@ -23,7 +23,7 @@ from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
 from runtime.importers import schema, weights
 from runtime.importers.link import Part, link
-from runtime.operators import ENUMS, OPERATORS, TEXTS, VECTORS, Operator
+from runtime.operators import ENUMS, OPERATORS, TEXTS, Operator
 
 IDENTIFIER = b"TFL3"
 MAX_SUBGRAPHS = 4096
@@ -387,18 +387,19 @@ class _Reader:
         """The fields of the options table; an operator without one has the defaults of the schema."""
         if not row.fields:
             return {}
-        given = operator.BuiltinOptions()
+        union = "BuiltinOptions" if hasattr(schema.BuiltinOptions, row.table) else "BuiltinOptions2"
+        given, kind = getattr(operator, union)(), getattr(operator, f"{union}Type")()
         if given is None:
             options = getattr(schema, row.table)(_EMPTY_TABLE, 4)
-        elif operator.BuiltinOptionsType() != getattr(schema.BuiltinOptions, row.table):
-            raise self.bad(f"options of type {operator.BuiltinOptionsType()}, expected {row.table}")
+        elif kind != getattr(getattr(schema, union), row.table):
+            raise self.bad(f"options of type {kind}, expected {row.table}")
         else:
             options = getattr(schema, row.table)(given.data, given.position)
         return {field: self.attribute(options, field) for field in row.fields}
 
     def attribute(self, options: Any, field: str) -> Any:
         accessor = "".join(word.capitalize() for word in field.split("_"))
-        if field in VECTORS:
+        if hasattr(options, f"{accessor}Length"):
             numbers = self.numbers(options, accessor, field)
             if not np.isfinite(numbers).all():
                 raise self.bad(f"{field}: expected finite numbers")

@@ -25,6 +25,7 @@ from runtime.shapes import (
     segment,
     slices,
     svdf,
+    stablehlo,
     views,
 )
 from runtime.shapes.operands import Rule
@@ -46,6 +47,7 @@ RULES: dict[str, Rule] = {
     **scan.RULES,
     **slices.RULES,
     **svdf.RULES,
+    **stablehlo.RULES,
     **random.RULES,
     **segment.RULES,
     **views.RULES,

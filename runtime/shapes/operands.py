@@ -27,10 +27,12 @@ def checked(shape: Shape, where: str) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """What a rule sees: one node and its input values."""
+    """What a rule sees: one node, its input values, and the shapes that the model declares for its outputs,
+    for an operator whose attributes do not say them."""
 
     node: Node
     values: tuple[Value | None, ...]
+    declared: tuple[Shape, ...] = ()
 
     def bad(self, what: str) -> ModelError:
         return ModelError(f"{self.node.source}: {what}")

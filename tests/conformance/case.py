@@ -11,9 +11,10 @@ import numpy as np
 
 from runtime.exporters import tflite as exporter
 from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
+from runtime.importers import schema
 from runtime.importers.tflite import load
 from runtime.infer import infer
-from runtime.operators import OPERATORS, TEXTS, VECTORS
+from runtime.operators import OPERATORS, TEXTS, Operator
 from tests.conformance.packed import Sparse, Writer
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,12 +26,20 @@ ENUM_DEFAULTS = {
     "weights_format": "DEFAULT",
     **dict.fromkeys(TEXTS, ""),
 }
-OPTIONS = {
-    kind: {
-        field: () if field in VECTORS else ENUM_DEFAULTS.get(field, 0) for field in (*row.fields, *row.hints)
-    }
-    for kind, row in OPERATORS.items()
-}
+
+
+def _options(row: Operator) -> dict[str, Any]:
+    """Every field of the options table, as an operator has it that nobody gave any."""
+    if not row.table:
+        return {}
+    lists, default = getattr(schema, row.table), {}
+    for field in (*row.fields, *row.hints):
+        several = hasattr(lists, f"{exporter._camel(field)}Length")
+        default[field] = () if several else ENUM_DEFAULTS.get(field, 0)
+    return default
+
+
+OPTIONS = {kind: _options(row) for kind, row in OPERATORS.items()}
 FIRST_VERSION = {"BROADCAST_TO": 2}
 """Of an operator whose first version TFLite does not have."""
 WRITTEN = {
@@ -103,8 +112,8 @@ class Case:
     `same` keeps one quantisation through the operator; `out_type` is the element type of all outputs or of
     each, by default that of the case; `out_scale` is the output's (scale, zero point) as int8; `steps` is by
     how much integers may differ, `tolerance` by how much floats, of the largest expected one. Where TFLite
-    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options. On
-    the element types `builtin` TFLite's other set of kernels is held against ours as well. A model of more
+    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options; of a
+    `late` kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types `builtin` TFLite's other set of kernels is held against ours as well. A model of more
     than the operator is given by `graphs`, for its element type; `runs` are how often it runs in a row, for
     what it keeps.
     """
@@ -120,6 +129,7 @@ class Case:
     steps: int = 0
     tolerance: float = 1e-5
     expect: Callable[..., Sequence[Array]] | None = None
+    late: bool = False
     builtin: tuple[str, ...] = ()
     graphs: Callable[[str], ModelSpec] | None = None
     runs: int = 1

@@ -1,4 +1,4 @@
-"""How sparse weights are written, which the project itself only reads."""
+"""How sparse weights and StableHLO's options are written, which the project itself only reads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from runtime.exporters.tflite import TensorSpec
 from runtime.importers.weights import Level, Sparsity
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+SHORT = frozenset({"new_shape", "squeeze_dims", "boundaries"})
+"""Options that are lists of 32 bits."""
+LISTS = {"window_reversal": "bool", "precision_config": "uint32", "branch_subgraph_indices": "int32"}
+"""Element types of the lists of StableHLO's options that are not of 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +95,12 @@ class Writer(exporter._Writer):
             details = self.builder.EndObject()
             self.blockwise = self.table("QuantizationParameters", DetailsType=2, Details=details)
         return super().tensor(scope, tensor)
+
+    def option(self, name: str, value: exporter.Option) -> float:
+        """The lists of StableHLO's options are of 64 bits."""
+        if isinstance(value, tuple) and name not in SHORT:
+            return self.numbers(value, LISTS.get(name, "int64"))
+        return super().option(name, value)
 
     def level(self, level: Level) -> int:
         if level.segments is None or level.indices is None:
