@@ -34,7 +34,7 @@ class Operator:
     table: str = ""
     fields: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
-    """Fields that TFLite needs and that say what the tensors say already."""
+    """Fields that TFLite needs and that say what is known already, or is a name for people."""
     states: tuple[int, ...] = ()
     """Positions of the inputs that are variable tensors: linked, the node has one more output for each, which
     is what the next run finds there."""
@@ -220,6 +220,17 @@ OPERATORS = {
     "IF": Operator((1, MANY), (0, MANY), "IfOptions", ("then_subgraph_index", "else_subgraph_index")),
     "WHILE": Operator((0, MANY), (0, MANY), "WhileOptions", ("cond_subgraph_index", "body_subgraph_index")),
     "CALL_ONCE": Operator((0, 0), (0, 0), "CallOnceOptions", ("init_subgraph_index",)),
+    "STABLEHLO_WHILE": Operator(
+        (0, MANY), (0, MANY), "StablehloWhileOptions", ("cond_subgraph_index", "body_subgraph_index")
+    ),
+    "STABLEHLO_COMPOSITE": Operator(
+        (0, MANY),
+        (0, MANY),
+        "StableHLOCompositeOptions",
+        ("decomposition_subgraph_index",),
+        ("name", "composite_attributes"),
+    ),
+    "CALL": Operator((0, MANY), (0, MANY), "CallOptions", ("subgraph",)),
     "VAR_HANDLE": Operator((0, 0), table="VarHandleOptions", fields=("container", "shared_name")),
     "READ_VARIABLE": _unary(),
     "ASSIGN_VARIABLE": Operator((2, 2), (0, 0)),
@@ -248,5 +259,10 @@ OPERATORS = {
     "DEQUANTIZE": _unary(),
     "CAST": _unary(),
 }
-LINKED = frozenset({"IF", "WHILE", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"})
-"""Operators that `runtime.importers.link` makes control flow and states of: they have no rules."""
+LINKED = frozenset(
+    {
+        "IF", "WHILE", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE",
+        "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE",
+    }
+)  # fmt: skip
+"""Operators that the importer makes control flow and states of, or their sub-graphs: they have no rules."""

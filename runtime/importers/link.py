@@ -8,7 +8,7 @@ resource variables that it uses as further inputs, and gives them back as furthe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from runtime.control import MAX_DEPTH, If, While
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, State, Value
+from runtime.importers.calls import Part, expanded
 from runtime.operators import OPERATORS
 
 MAX_VISITS = 1 << 18
@@ -29,21 +30,13 @@ BRANCHES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One sub-graph as the file has it; `variables` are its variable tensors."""
-
-    graph: Graph
-    variables: frozenset[int]
-
-
 def link(name: str, parts: Sequence[Part]) -> Graph:
     """Sub-graph 0 with all that it calls; `name` stands in messages.
 
     Raises ModelError where graphs do not fit together, UnsupportedError for variables whose first content is
     not a constant, or that a sub-graph keeps for itself.
     """
-    return _Linker(name, parts).main()
+    return _Linker(name, expanded(name, parts)).main()
 
 
 class _Linker:

@@ -22,7 +22,8 @@ from runtime.control import subgraphs
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
 from runtime.importers import schema, weights
-from runtime.importers.link import Part, link
+from runtime.importers.calls import Part
+from runtime.importers.link import link
 from runtime.operators import ENUMS, OPERATORS, TEXTS, Operator
 
 IDENTIFIER = b"TFL3"

@@ -24,7 +24,7 @@ ENUM_DEFAULTS = {
     "padding": "SAME",
     "fused_activation_function": "NONE",
     "weights_format": "DEFAULT",
-    **dict.fromkeys(TEXTS, ""),
+    **dict.fromkeys((*TEXTS, "name"), ""),
 }
 
 
@@ -33,9 +33,9 @@ def _options(row: Operator) -> dict[str, Any]:
     if not row.table:
         return {}
     lists, default = getattr(schema, row.table), {}
-    for field in (*row.fields, *row.hints):
-        several = hasattr(lists, f"{exporter._camel(field)}Length")
-        default[field] = () if several else ENUM_DEFAULTS.get(field, 0)
+    for option in (*row.fields, *row.hints):
+        several = hasattr(lists, f"{exporter._camel(option)}Length")
+        default[option] = () if several else ENUM_DEFAULTS.get(option, 0)
     return default
 
 
@@ -112,10 +112,10 @@ class Case:
     `same` keeps one quantisation through the operator; `out_type` is the element type of all outputs or of
     each, by default that of the case; `out_scale` is the output's (scale, zero point) as int8; `steps` is by
     how much integers may differ, `tolerance` by how much floats, of the largest expected one. Where TFLite
-    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options; of a
-    `late` kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types `builtin` TFLite's other set of kernels is held against ours as well. A model of more
-    than the operator is given by `graphs`, for its element type; `runs` are how often it runs in a row, for
-    what it keeps.
+    has no kernel or a wrong one, `expect` computes the outputs from the operands and the options; of a `late`
+    kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types
+    `builtin` TFLite's other set of kernels is held against ours as well. A model of more than the operator is
+    given by `graphs`, for its element type; `runs` are how often it runs in a row, for what it keeps.
     """
 
     op: str

@@ -64,7 +64,27 @@ def _if(then: list[Any], orelse: list[Any], outputs: str = "y") -> Build:
     return build
 
 
-def while_model(body: list[Any], carried: str, after: str) -> Build:
+def call_model(op: str, field: str, parts: tuple[list[Any], ...], outputs: str = "y") -> Build:
+    """r = part(a, b), s = part(r + a, b), where part is sub-graph 1."""
+
+    def build(dtype: str) -> ModelSpec:
+        names = outputs.split()
+        graphs = tuple(
+            graph(dtype, "a b", "y" if i else outputs, ops, {"c": np.full(SHAPE, 2)})
+            for i, ops in enumerate(parts)
+        )
+        first, second = (" ".join(f"{letter}{i}" for i in range(len(names))) for letter in "rs")
+        operators = [
+            (op, "a b", first, {field: 1}),
+            ("ADD", "r0 a", "u"),
+            (op, "u b", second, {field: 1}),
+        ]
+        return graph(dtype, "a b", f"{first} {second}", operators, subgraphs=graphs)
+
+    return build
+
+
+def while_model(body: list[Any], carried: str, after: str, op: str = "WHILE") -> Build:
     """While n is not 0 carried = after, where the body takes one off n; `n` and `m` are scalars."""
 
     def build(dtype: str) -> ModelSpec:
@@ -72,7 +92,7 @@ def while_model(body: list[Any], carried: str, after: str) -> Build:
         take = [("SUB", "n none", "nn"), *body]
         step = graph(dtype, f"n {carried}", f"nn {after}", take, {"none": 1, "c": np.full(SHAPE, 2)})
         results = " ".join(f"r{i}" for i, _ in enumerate(after.split()))
-        operators = [("WHILE", f"n {carried}", f"nr {results}", LOOP)]
+        operators = [(op, f"n {carried}", f"nr {results}", LOOP)]
         return graph(dtype, f"n {carried}", f"nr {results}", operators, subgraphs=(test, step))
 
     return build
@@ -134,8 +154,81 @@ def _crossed(n: Any, a: Any, b: Any, case: str) -> list[Any]:
     return [np.zeros_like(n), a, b]
 
 
+def _repeated(n: Any, a: Any, b: Any, case: str) -> list[Any]:
+    """What a loop of `WHILES` does; TFLite has no kernel of STABLEHLO_WHILE."""
+    steps: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+        "a sum": lambda a, b: (a + b, b),
+        "swapped": lambda a, b: (b, a),
+        "both from both": lambda a, b: (a + b, a - b),
+        "one from the other": lambda a, _: (a + 2, a),
+        "the same twice": lambda a, b: (np.maximum(a, b),) * 2,
+        "a constant": lambda a, _: (a + 2, np.full_like(a, 2)),
+    }
+    for _ in range(int(n)):
+        a, b = steps[case](a, b)
+    return [np.zeros_like(n), a, b]
+
+
+CALLS: dict[str, tuple[tuple[list[Any], ...], str, Callable[[Any, Any], list[Any]]]] = {
+    "one operator": (([("ADD", "a b", "y")],), "y", lambda a, b: [a + b]),
+    "a chain": (
+        ([("MUL", "a b", "u"), ("SUB", "u c", "v"), ("MAXIMUM", "v b", "y")],),
+        "y",
+        lambda a, b: [np.maximum(a * b - 2, b)],
+    ),
+    "two results": (
+        ([("ADD", "a b", "y"), ("SUB", "y c", "z")],),
+        "y z",
+        lambda a, b: [a + b, a + b - 2],
+    ),
+    "an operand as it is": (([("ADD", "a b", "y")],), "y b", lambda a, b: [a + b, b]),
+    "the same twice": (([("ADD", "a c", "y")],), "y y", lambda a, _: [a + 2, a + 2]),
+    "a constant": (([("ADD", "a b", "y")],), "y c", lambda a, b: [a + b, np.full_like(a, 2)]),
+    "a call in a call": (
+        ([("CALL", "b a", "u", {"subgraph": 2}), ("ADD", "u a", "y")], [("SUB", "a c", "y")]),
+        "y",
+        lambda a, b: [b - 2 + a],
+    ),
+}
+
+
+def _twice(part: Callable[[Any, Any], list[Any]]) -> Callable[..., list[Any]]:
+    def called(a: Any, b: Any, case: str) -> list[Any]:  # noqa: ARG001
+        first = part(a, b)
+        return [*first, *part(first[0] + a, b)]
+
+    return called
+
+
 CROSSED = ("swapped", "one from the other")
 CASES = [
+    *(
+        Case(
+            op,
+            (X(SHAPE), X(SHAPE)),
+            {"case": name},
+            types=COUNT,
+            graphs=call_model(op, field, parts, outputs),
+            outputs=2 * len(outputs.split()),
+            expect=_twice(part),
+            late=op == "STABLEHLO_COMPOSITE" and name not in ("the same twice", "a call in a call"),
+        )
+        for op, field in (("CALL", "subgraph"), ("STABLEHLO_COMPOSITE", "decomposition_subgraph_index"))
+        for name, (parts, outputs, part) in CALLS.items()
+    ),  # TFLite has no kernel of CALL, and leaves one of two equal outputs of a COMPOSITE as it was
+    *(
+        Case(
+            "STABLEHLO_WHILE",
+            (X((), (trips, trips)), *NAB[1:]),
+            {"case": name},
+            types=("int32",),
+            graphs=while_model(*build, op="STABLEHLO_WHILE"),
+            outputs=3,
+            expect=_repeated,
+        )
+        for name, build in WHILES.items()
+        for trips in (0, 1, 2, 5)
+    ),
     *(
         Case("IF", AB, {"case": name}, types=COUNT, graphs=_if(*build), outputs=len(build[2].split()), runs=4)
         for name, build in IFS.items()

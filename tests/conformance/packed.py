@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SHORT = frozenset({"new_shape", "squeeze_dims", "boundaries"})
 """Options that are lists of 32 bits."""
-LISTS = {"window_reversal": "bool", "precision_config": "uint32", "branch_subgraph_indices": "int32"}
+LISTS = {"window_reversal": "bool", "precision_config": "uint32", "composite_attributes": "uint8"}
 """Element types of the lists of StableHLO's options that are not of 64 bits."""
 
 

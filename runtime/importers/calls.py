@@ -1,0 +1,171 @@
+"""Sub-graphs that stand for operators, put where they are called; what is left to link is control flow.
+
+CALL and STABLEHLO_COMPOSITE become the operators of the sub-graph that they name, STABLEHLO_WHILE a WHILE. A
+body of STABLEHLO_REDUCE, STABLEHLO_REDUCE_WINDOW or STABLEHLO_SCATTER that is one binary operator becomes
+the attribute `computation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from runtime.control import MAX_DEPTH
+from runtime.errors import ModelError, UnsupportedError
+from runtime.graph import ABSENT, Graph, Node, Value
+
+MAX_COPIES = 1 << 18
+"""Of operators and values of all calls of a file together: sub-graphs may call others more than once."""
+CALLED = {"CALL": "subgraph", "STABLEHLO_COMPOSITE": "decomposition_subgraph_index"}
+BODIES = {
+    "STABLEHLO_REDUCE": "body_subgraph_index",
+    "STABLEHLO_REDUCE_WINDOW": "body_subgraph_index",
+    "STABLEHLO_SCATTER": "update_computation_subgraph_index",
+}
+RENAMED = {"STABLEHLO_WHILE": "WHILE"}
+COMPUTATIONS = {
+    "add": ("ADD", "STABLEHLO_ADD"),
+    "mul": ("MUL", "STABLEHLO_MULTIPLY"),
+    "max": ("MAXIMUM", "STABLEHLO_MAXIMUM"),
+    "min": ("MINIMUM", "STABLEHLO_MINIMUM"),
+    "and": ("LOGICAL_AND", "STABLEHLO_AND"),
+    "or": ("LOGICAL_OR", "STABLEHLO_OR"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One sub-graph as the file has it; `variables` are its variable tensors."""
+
+    graph: Graph
+    variables: frozenset[int]
+
+
+def expanded(name: str, parts: Sequence[Part]) -> list[Part]:
+    """The sub-graphs of a file without calls; `name` stands in messages.
+
+    Raises ModelError where a sub-graph calls itself or does not fit its call, UnsupportedError for a body
+    that is more than one operator.
+    """
+    expander = _Expander(name, parts)
+    return [expander.part(index, 0) for index in range(len(parts))]
+
+
+class _Expander:
+    """`done` are the sub-graphs that have no calls any more."""
+
+    def __init__(self, name: str, parts: Sequence[Part]) -> None:
+        self.name, self.parts, self.budget = name, parts, MAX_COPIES
+        self.done: dict[int, Part] = {}
+
+    def bad(self, node: Node, what: str) -> ModelError:
+        return ModelError(f"{self.name}: {node.source}: {what}")
+
+    def lacking(self, node: Node, what: str) -> UnsupportedError:
+        return UnsupportedError(f"{self.name}: {node.source}: {what}; the tflite backend may run this model")
+
+    def part(self, index: int, depth: int) -> Part:
+        if depth > MAX_DEPTH:
+            raise ModelError(f"{self.name}: sub-graphs call each other more than {MAX_DEPTH} deep")
+        if index not in self.done:
+            graph = self.parts[index].graph
+            values, nodes = list(graph.values), list[Node]()
+            for node in graph.nodes:
+                nodes += self.rewritten(node, values, depth)
+            self.done[index] = replace(
+                self.parts[index], graph=replace(graph, values=tuple(values), nodes=tuple(nodes))
+            )
+        return self.done[index]
+
+    def rewritten(self, node: Node, values: list[Value], depth: int) -> list[Node]:
+        if node.op in CALLED:
+            return self.called(node, self.part(self.index(node, CALLED[node.op]), depth + 1), values)
+        if node.op in BODIES:
+            attrs = dict(node.attrs)
+            attrs["computation"] = self.computation(node, values)
+            return [replace(node, attrs=MappingProxyType(attrs))]
+        return [replace(node, op=RENAMED.get(node.op, node.op))]
+
+    def index(self, node: Node, field: str) -> int:
+        index = int(node.attrs[field])
+        if not 0 < index < len(self.parts):
+            raise self.bad(node, f"sub-graph {index} is outside 1..{len(self.parts) - 1}")
+        return index
+
+    # ---------------------------------------------------------------- calls
+
+    def called(self, node: Node, part: Part, values: list[Value]) -> list[Node]:
+        """The operators of a sub-graph between the values of its call; `values` grows by its own."""
+        graph = part.graph
+        if part.variables:
+            raise self.lacking(node, "a variable tensor inside a sub-graph")
+        self.budget -= len(graph.values) + len(graph.nodes)
+        if self.budget < 0:
+            raise self.bad(node, f"sub-graphs are called for more than {MAX_COPIES} operators and values")
+        self.check(node, graph, values)
+        made = {i for inner in graph.nodes for i in inner.outputs}
+        place = {ABSENT: ABSENT, **dict(zip(graph.inputs, node.inputs, strict=True))}
+        copies = list[Node]()
+        for index, output in zip(graph.outputs, node.outputs, strict=True):
+            if index in made and index not in place:
+                place[index] = output
+            else:  # an input or a constant as it is, or the same twice
+                copies.append(Node("DENSIFY", (index,), (output,), source=node.source))
+        for index, value in enumerate(graph.values):
+            if index not in place:
+                place[index] = len(values)
+                values.append(value)
+        moved = [
+            replace(
+                inner,
+                inputs=tuple(place[i] for i in inner.inputs),
+                outputs=tuple(place[i] for i in inner.outputs),
+            )
+            for inner in graph.nodes
+        ]
+        return moved + [replace(copy, inputs=(place[copy.inputs[0]],)) for copy in copies]
+
+    def check(self, node: Node, graph: Graph, values: Sequence[Value]) -> None:
+        """What goes into a sub-graph and comes out of it is what it has as inputs and outputs."""
+        inputs = set(graph.inputs)
+        if len(inputs) != len(graph.inputs) or any(graph.values[i].data is not None for i in inputs):
+            raise self.bad(node, "the inputs of its sub-graph are not distinct tensors without data")
+        for given, own, what in (
+            (node.inputs, graph.inputs, "inputs"),
+            (node.outputs, graph.outputs, "outputs"),
+        ):
+            if len(given) != len(own) or ABSENT in given:
+                raise self.bad(node, f"{len(given)} {what}, its sub-graph has {len(own)}, none optional")
+            for a, b in zip((values[i] for i in given), (graph.values[i] for i in own), strict=True):
+                if a.dtype is not b.dtype:
+                    raise self.bad(node, f"{a.name!r} is {a.dtype.value}, the sub-graph has {b.dtype.value}")
+                if a.quantization != b.quantization:
+                    raise self.lacking(node, f"{a.name!r} is quantised in another way inside the sub-graph")
+
+    # ---------------------------------------------------------------- bodies
+
+    def computation(self, node: Node, values: Sequence[Value]) -> str:
+        """What a body does with its two inputs; "set" if it gives the second one."""
+        body = self.parts[self.index(node, BODIES[node.op])].graph
+        ends = [body.values[i].dtype for i in (*body.inputs, *body.outputs)]
+        if len(body.inputs) != 2 or len(body.outputs) != 1:
+            raise self.lacking(node, f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs")
+        if set(ends) != {values[node.inputs[0]].dtype}:
+            raise self.bad(
+                node, f"its body is of {' '.join(dtype.value for dtype in ends)}, its operand is not"
+            )
+        if not body.nodes and body.outputs == body.inputs[1:]:
+            return "set"
+        for name, operators in COMPUTATIONS.items():
+            if [inner.op for inner in body.nodes] in [[operator] for operator in operators]:
+                (inner,) = body.nodes
+                fused = inner.attrs.get("fused_activation_function", "NONE")
+                if (
+                    set(inner.inputs) == set(body.inputs)
+                    and inner.outputs == body.outputs
+                    and fused == "NONE"
+                ):
+                    return name
+        known = ", ".join(operators[-1] for operators in COMPUTATIONS.values())
+        raise self.lacking(node, f"a body that is not one operator of its two inputs: {known}")
