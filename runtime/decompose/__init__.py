@@ -31,8 +31,8 @@ from runtime.decompose import (
     scan,
     segment,
     slices,
-    svdf,
     stablehlo,
+    svdf,
     transpose_conv,
     views,
 )

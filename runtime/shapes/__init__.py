@@ -24,8 +24,8 @@ from runtime.shapes import (
     scan,
     segment,
     slices,
-    svdf,
     stablehlo,
+    svdf,
     views,
 )
 from runtime.shapes.operands import Rule
