@@ -7,7 +7,9 @@ names ("SAME", "RELU6"), vectors become tuples of numbers, texts str. What an op
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 MANY = 4096
 PADDING = {0: "SAME", 1: "VALID"}
@@ -15,12 +17,14 @@ ACTIVATION = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5:
 BIAS_TYPES = {0: "FLOAT32", 2: "INT32", 4: "INT64"}
 MIRROR = {0: "REFLECT", 1: "SYMMETRIC"}
 COMBINER = {0: "SUM", 1: "MEAN", 2: "SQRTN"}
+KERNEL = {0: "FULL", 1: "BASIC"}
 ENUMS = {
     "padding": PADDING,
     "fused_activation_function": ACTIVATION,
     "quantized_bias_type": BIAS_TYPES,
     "mode": MIRROR,
     "combiner": COMBINER,
+    "kernel_type": KERNEL,
 }
 TEXTS = frozenset({"container", "shared_name"})
 
@@ -35,9 +39,16 @@ class Operator:
     fields: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     """Fields that TFLite needs and that say what is known already, or is a name for people."""
-    states: tuple[int, ...] = ()
+    states: tuple[int, ...] | Mapping[str, tuple[int, ...]] = ()
     """Positions of the inputs that are variable tensors: linked, the node has one more output for each, which
-    is what the next run finds there."""
+    is what the next run finds there. They may depend on the kernel type."""
+    intermediates: bool = False
+    """Whether its attributes have `intermediates`: the quantisation of each tensor that the file names for
+    what lies between its steps, None where it gives none."""
+
+    def variables(self, attrs: Mapping[str, Any]) -> tuple[int, ...]:
+        """`states` of a node with these attributes."""
+        return self.states[attrs["kernel_type"]] if isinstance(self.states, Mapping) else self.states
 
 
 def _unary(table: str = "", *fields: str) -> Operator:
@@ -247,8 +258,27 @@ OPERATORS = {
         (FUSED, LEVELS, "time_major", "merge_outputs"),
         states=(4, 8),
     ),
+    "LSTM": Operator(
+        (1, 24),
+        (1, 4),
+        table="LSTMOptions",
+        fields=(*LSTM, "kernel_type"),
+        states={"FULL": (18, 19), "BASIC": (1, 4)},
+        intermediates=True,
+    ),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Operator(
-        (1, 24), table="UnidirectionalSequenceLSTMOptions", fields=(*LSTM, "time_major"), states=(18, 19)
+        (1, 24),
+        table="UnidirectionalSequenceLSTMOptions",
+        fields=(*LSTM, "time_major"),
+        states=(18, 19),
+        intermediates=True,
+    ),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": Operator(
+        (1, 48),
+        (1, 2),
+        table="BidirectionalSequenceLSTMOptions",
+        fields=(*LSTM, "time_major", "merge_outputs"),
+        states=(35, 36, 37, 38),
     ),
     # StableHLO that converters leave as it is
     **dict.fromkeys(map("STABLEHLO_{}".format, STABLEHLO_BINARY), _binary()),

@@ -127,7 +127,9 @@ def on_rows(low: Lowering, x: int, shape: tuple[int, int, int], weights: int, *b
         raise low.lacking("8-bit weights under float activations: zero points of 0, one scale or one per row")
     exact = k * LEVELS[asymmetric] * 128 <= EXACT
     levels, span = rounded(low, x, (rows, k), 1, asymmetric, exact)
-    stored = low.map(signed(value.dtype), [weights], low.temp((n, k), DType.F32 if exact else DType.I8))
+    stored = low.map(
+        signed(value.dtype, load(0)), [weights], low.temp((n, k), DType.F32 if exact else DType.I8)
+    )
     views = View(0, (0, k, 1)), View(0, (0, 1, k)), View(0, (0, n, 1))
     sums = low.temp((rows, n), DType.F32 if exact else DType.I32)
     low.emit(Gemm(1, rows, n, k, *views, Clamp() if exact else None), [levels, stored], sums)
@@ -137,11 +139,11 @@ def on_rows(low: Lowering, x: int, shape: tuple[int, int, int], weights: int, *b
     return low.map(call("add", real, load(3)) if bias else real, operands, low.temp((rows, n), DType.F32))
 
 
-def signed(dtype: DType) -> Program:
+def signed(dtype: DType, stored: Program) -> Program:
     """A stored weight, whose byte TFLite's hybrid kernels take for a signed one."""
     if dtype is not DType.U8:
-        return load(0)
-    return call("sub", load(0), call("mul", const(256.0), call("gt", load(0), const(127.0))))
+        return stored
+    return call("sub", stored, call("mul", const(256.0), call("gt", stored, const(127.0))))
 
 
 def rounded(

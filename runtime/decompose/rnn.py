@@ -11,7 +11,7 @@ from functools import reduce
 
 from runtime.control import MAX_TRIPS
 from runtime.decompose.rule import BYTES, Lowering, call
-from runtime.decompose.steps import Columns, activation, joined, moved, over_time, times, turned
+from runtime.decompose.steps import Columns, activation, in_time, joined, moved, over_time, times
 from runtime.graph import DType
 from runtime.shapes.lstm import sequence as sizes_of
 from runtime.shapes.rnn import AUX, BACKWARD, FORWARD, Cell, crossed
@@ -85,12 +85,6 @@ def one_way(low: Lowering, way: Direction, major: bool) -> None:
     product = way.products(in_time(low, 0, major), FORWARD.weights, low.node.inputs[FORWARD.bias])
     results = over_time(low, way.steps, [product], [way.state], [final], way)
     joined(low, results, way.steps, way.rows, [way.units], major, output)
-
-
-def in_time(low: Lowering, operand: int, major: bool) -> int:
-    """A sequence of batches."""
-    data = low.node.inputs[operand]
-    return data if major else turned(low, data, low.x.shape(operand))
 
 
 def bidirectional(low: Lowering) -> None:

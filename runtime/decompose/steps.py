@@ -98,6 +98,12 @@ def turned(low: Lowering, value: int, shape: Shape) -> int:
     return low.raster([Region(0, view, dense(sizes), sizes)], [value], target)
 
 
+def in_time(low: Lowering, position: int, major: bool) -> int:
+    """An input as a sequence of batches, which it is where time is `major`."""
+    data = low.node.inputs[position]
+    return data if major else turned(low, data, low.x.shape(position))
+
+
 def joined(
     low: Lowering,
     results: Sequence[int],

@@ -41,7 +41,7 @@ def real(low: Lowering) -> None:
         (scale, zero), (_, other) = low.quantized(value), low.quantized(low.x.value(1))
         if zero or other:
             raise low.lacking("8-bit weights under float activations must have zero points of 0")
-        program = call("mul", signed(value.dtype), const(scale))
+        program = call("mul", signed(value.dtype, load(0)), const(scale))
         time = low.map(program, [time], low.temp(value.shape, DType.F32))
     sums = over_memory(low, times(low, data, (rows, depth, filters), weights), time, DType.F32, "f32")
     program, operands = biased(low, sums)

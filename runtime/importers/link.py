@@ -178,7 +178,7 @@ class _Section:
     def plain(self, node: Node) -> None:
         """Any other operator; one with a state reads the variable as it is now, and makes the next."""
         inputs, outputs = list(node.inputs), list(node.outputs)
-        for position in OPERATORS[node.op].states:
+        for position in OPERATORS[node.op].variables(node.attrs):
             variable = node.inputs[position] if position < len(node.inputs) else ABSENT
             if variable == ABSENT:
                 continue

@@ -174,7 +174,7 @@ class _Reader:
         self.place = f"sub-graph {index}"
         inputs = self.ids(self.integers(subgraph, "Inputs", "graph inputs"), len(values))
         outputs = self.ids(self.integers(subgraph, "Outputs", "graph outputs"), len(values))
-        nodes = self.nodes(model, subgraph, len(values), f"{index}." if index else "")
+        nodes = self.nodes(model, subgraph, values, f"{index}." if index else "")
         return Part(Graph(*_widened_constants(values, nodes), inputs, outputs), variables)
 
     def ids(self, ids: tuple[int, ...], tensors: int, optional: bool = False) -> tuple[int, ...]:
@@ -356,15 +356,15 @@ class _Reader:
 
     # ---------------------------------------------------------------- operators
 
-    def nodes(self, model: Any, subgraph: Any, tensors: int, prefix: str) -> tuple[Node, ...]:
+    def nodes(self, model: Any, subgraph: Any, values: tuple[Value, ...], prefix: str) -> tuple[Node, ...]:
         nodes = []
         for i in range(self.count(subgraph.OperatorsLength(), MAX_NODES, "operators")):
             self.place = f"operator {i}"
             operator = self.present(subgraph.Operators(i), "the table")
-            nodes.append(self.node(model, operator, f"{prefix}{i}", tensors))
+            nodes.append(self.node(model, operator, f"{prefix}{i}", values))
         return tuple(nodes)
 
-    def node(self, model: Any, operator: Any, position: str, tensors: int) -> Node:
+    def node(self, model: Any, operator: Any, position: str, values: tuple[Value, ...]) -> Node:
         if operator.OpcodeIndex() >= model.OperatorCodesLength():
             raise self.bad(f"operator code {operator.OpcodeIndex()} of {model.OperatorCodesLength()}")
         code = self.present(model.OperatorCodes(operator.OpcodeIndex()), "its operator code")
@@ -374,7 +374,7 @@ class _Reader:
         if name not in OPERATORS:
             custom = f" {self.text(code.CustomCode())!r}" if name == "CUSTOM" else ""
             raise self.lacking(f"operator {name}{custom} is not known")
-        row = OPERATORS[name]
+        row, tensors = OPERATORS[name], len(values)
         inputs = self.ids(self.integers(operator, "Inputs", "inputs"), tensors, optional=True)
         outputs = self.ids(self.integers(operator, "Outputs", "outputs"), tensors)
         for ids, (least, most), what in ((inputs, row.inputs, "inputs"), (outputs, row.outputs, "outputs")):
@@ -382,7 +382,11 @@ class _Reader:
                 raise self.bad(f"{len(ids)} {what}, expected {least}..{most}")
         if ABSENT in inputs[: row.inputs[0]]:
             raise self.bad(f"input {inputs.index(ABSENT)} is left out, but it is not optional")
-        return Node(name, inputs, outputs, MappingProxyType(self.attributes(operator, row)), source)
+        attributes = self.attributes(operator, row)
+        if row.intermediates:
+            between = self.ids(self.integers(operator, "Intermediates", "intermediates"), tensors)
+            attributes["intermediates"] = tuple(values[i].quantization for i in between)
+        return Node(name, inputs, outputs, MappingProxyType(attributes), source)
 
     def attributes(self, operator: Any, row: Operator) -> dict[str, Any]:
         """The fields of the options table; an operator without one has the defaults of the schema."""

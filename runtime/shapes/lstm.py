@@ -42,6 +42,15 @@ class Layer:
 
 
 FULL = Layer(1, 18, norm=20)
+FORWARD, BACKWARD = Layer(1, 35, aux=40), Layer(18, 37, aux=44)
+AUX, BOTH_INPUTS = 39, 48
+"""Of a node with two directions: where its auxiliary input stands, and how many inputs it has."""
+BASIC_INPUTS = 5
+
+
+def crossed(x: Operands) -> bool:
+    """Whether both directions read the auxiliary input as well; else it is what the backward one reads."""
+    return given(x, _at(FORWARD.aux, FORGET)) is not None
 
 
 def given(x: Operands, position: int | None) -> Value | None:
@@ -131,4 +140,39 @@ def _unidirectional(x: Operands) -> list[Shape]:
     return _full(x, batch, depth)
 
 
-RULES: dict[str, Rule] = {"UNIDIRECTIONAL_SEQUENCE_LSTM": _unidirectional}
+def _one_step(x: Operands) -> list[Shape]:
+    return (_basic if x.attr("kernel_type") == "BASIC" else _full)(x, *x.shape(0, 2))
+
+
+def _basic(x: Operands, batch: int, depth: int) -> list[Shape]:
+    """Of the output, the cell, both inputs side by side, and their product with the weights."""
+    if len(x.values) != BASIC_INPUTS:
+        raise x.bad(f"{len(x.values)} inputs of a basic kernel, expected {BASIC_INPUTS}")
+    count = x.shape(1, 2)[1]
+    width, state = 4 * count, (batch, count)
+    for i, shape in enumerate((state, (width, depth + count), (width,), state), 1):
+        if x.shape(i) != shape:
+            raise x.bad(f"input {i} has shape {x.shape(i)}, expected {shape}")
+    return [state, state, (batch, depth + count), (batch, width), state, state]
+
+
+def _bidirectional(x: Operands) -> list[Shape]:
+    if len(x.values) != BOTH_INPUTS:
+        raise x.bad(f"{len(x.values)} inputs, expected {BOTH_INPUTS}, of which some may be left out")
+    _, batch, depth = sequence(x)
+    aux = x.shape(AUX, 3) if x.values[AUX] is not None else None
+    if aux is not None and (aux[:2] != x.shape(0)[:2] or (not crossed(x) and aux != x.shape(0))):
+        raise x.bad(f"auxiliary input of shape {aux} for an input of {x.shape(0)}")
+    if aux is None and crossed(x):
+        raise x.bad("weights of an auxiliary input that is left out")
+    width = aux[2] if aux is not None and crossed(x) else 0
+    units = [cells(x, layer, batch, depth, width)[1] for layer in (FORWARD, BACKWARD)]
+    widths = [sum(units)] if x.attr("merge_outputs") else units
+    return [(*x.shape(0)[:-1], n) for n in widths] + _states(x, FORWARD, BACKWARD)
+
+
+RULES: dict[str, Rule] = {
+    "LSTM": _one_step,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _unidirectional,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": _bidirectional,
+}

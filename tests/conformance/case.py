@@ -10,12 +10,12 @@ from unittest import mock
 import numpy as np
 
 from runtime.exporters import tflite as exporter
-from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
+from runtime.exporters.tflite import ModelSpec, Row, TensorSpec
 from runtime.importers import schema
 from runtime.importers.tflite import load
 from runtime.infer import infer
 from runtime.operators import OPERATORS, TEXTS, Operator
-from tests.conformance.packed import Sparse, Writer
+from tests.conformance.packed import Sparse, Stepped, Writer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Options = Mapping[str, Any]
@@ -74,13 +74,16 @@ class X:
 class W:
     """Constant weights: in int8 one scale per slice of `axis` (None: one for all), in uint8 a zero point.
 
-    Their type is that of the case, int8 under int16, or `dtype`. Sparse ones are written as (traversal order,
-    blocks, which dimensions in the order are compressed)."""
+    Their type is that of the case, int8 under int16, or `dtype`; one scale for all is `scale`, the zero point
+    in uint8 `zero`. Sparse ones are written as (traversal order, blocks, which dimensions in the order are
+    compressed)."""
 
     shape: tuple[int, ...]
     axis: int | None = 0
     dtype: str = ""
     sparse: tuple[tuple[int, ...], tuple[tuple[int, int], ...], frozenset[int]] | None = None
+    scale: float = 0.01
+    zero: int = 121
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,11 @@ class B:
 
 @dataclass(frozen=True)
 class V:
-    """A variable tensor, of the type of the case or `dtype`."""
+    """A variable tensor, of the type of the case or `dtype`; `stored` are its scale and zero point."""
 
     shape: tuple[int, ...]
     dtype: str = ""
+    stored: tuple[float, int] | None = None
 
 
 Operand = X | W | B | V | TensorSpec | Array | None
@@ -115,7 +119,8 @@ class Case:
     has no kernel or a wrong one, `expect` computes the outputs from the operands and the options; of a `late`
     kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types
     `builtin` TFLite's other set of kernels is held against ours as well. A model of more than the operator is
-    given by `graphs`, for its element type; `runs` are how often it runs in a row, for what it keeps.
+    given by `graphs`, for its element type; `runs` are how often it runs in a row, for what it keeps;
+    `between` are scales and zero points of the tensors between its steps.
     """
 
     op: str
@@ -133,6 +138,7 @@ class Case:
     builtin: tuple[str, ...] = ()
     graphs: Callable[[str], ModelSpec] | None = None
     runs: int = 1
+    between: tuple[tuple[float, int], ...] = ()
 
     def __str__(self) -> str:
         shapes = [str(list(o.shape)) for o in self.operands if isinstance(o, X | W)]
@@ -185,7 +191,7 @@ class Maker:
             self.tensors.append(TensorSpec(name, operand.shape, dtype, **scale))
         elif isinstance(operand, V):
             dtype = operand.dtype or self.dtype
-            scale = self.scale(i, dtype)
+            scale = self.scale(i, dtype) if operand.stored is None else exactly(*operand.stored)
             self.tensors.append(TensorSpec(name, operand.shape, dtype, **scale, variable=True))
         elif isinstance(operand, W):
             dense = self.weights(name, operand)
@@ -204,10 +210,10 @@ class Maker:
             return TensorSpec.constant(name, self.rng.normal(size=w.shape).astype(np.float32))
         if dtype == "float16":
             return TensorSpec.constant(name, self.rng.normal(size=w.shape).astype(np.float16))
-        low, high = {"uint8": (0, 256), "int4": (-7, 8)}.get(dtype, (-127, 128))
+        low, high = {"uint8": (0, 256), "int4": (-7, 8), "int16": (1 - 2**15, 2**15)}.get(dtype, (-127, 128))
         data = self.rng.integers(low, high, w.shape).astype(exporter.HELD_AS.get(dtype, dtype))
         if dtype == "uint8" or w.axis is None:
-            return TensorSpec(name, w.shape, dtype, data, (0.01,), (121 if dtype == "uint8" else 0,))
+            return TensorSpec(name, w.shape, dtype, data, (w.scale,), (w.zero if dtype == "uint8" else 0,))
         count = w.shape[w.axis]
         scales = tuple(float(s) for s in self.rng.uniform(0.001, 0.02, count).astype(np.float32))
         return TensorSpec(name, w.shape, dtype, data, scales, (0,) * count, w.axis)
@@ -256,11 +262,17 @@ class Maker:
         operands = tuple(self.operand(i, operand) for i, operand in enumerate(self.case.operands))
         inputs = tuple(name for name, o in zip(operands, self.case.operands, strict=True) if isinstance(o, X))
         outputs = tuple(self.output(i) for i in range(self.case.outputs))
-        op = OpSpec(self.case.op, operands, outputs, self.case.options)
+        op = Stepped(self.case.op, operands, outputs, self.case.options, self.between())
         spec = ModelSpec(tuple(self.tensors), (op,), inputs, outputs)
         inferred = {value.name: value.shape for value in infer(load(written(spec), "draft")).values}
         sized = tuple(replace(tensor, shape=inferred[tensor.name]) for tensor in spec.tensors)
         return written(replace(spec, tensors=sized))
+
+    def between(self) -> tuple[str, ...]:
+        names = tuple(f"between {i}" for i in range(len(self.case.between)))
+        for name, stored in zip(names, self.case.between, strict=True):
+            self.tensors.append(TensorSpec(name, (0,), "int16", **exactly(*stored)))
+        return names
 
     def inputs(self) -> list[Array]:
         return [self.drawn(operand) for operand in self.case.operands if isinstance(operand, X)]
@@ -275,6 +287,10 @@ class Maker:
         if x.dtype or str(dtype) not in QUANTIZED:
             low, high = (-20, 20) if x.span == X.span else (int(x.span[0]), int(x.span[1]))
         return self.rng.integers(low, high + 1, x.shape).astype(dtype)
+
+
+def exactly(scale: float, zero_point: int) -> dict[str, Any]:
+    return {"scale": (scale,), "zero_point": (zero_point,)}
 
 
 def written(spec: ModelSpec) -> bytes:

@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from tests.conformance.case import B, Case, Operand, Options, V, W, X
+from tests.conformance.case import FLOAT, B, Case, Operand, Options, V, W, X
 
 PARTS = ("cifg", "peephole", "projection", "projection bias", "norm")
 TANH = {"fused_activation_function": "TANH"}
+SMALL = (-0.5, 0.5)
+FULL, BASIC = range(2)
 
 
-def cell(depth: int, cells: int, units: int, parts: Sequence[str]) -> list[Operand]:
-    """The weights of one direction in TFLite's order, up to the bias of the projection."""
+def cell(depth: int, cells: int, units: int, parts: Sequence[str], kind: str = "") -> list[Operand]:
+    """The weights of one direction in TFLite's order, of type `kind`, up to the bias of the projection."""
     coupled = "cifg" in parts
 
     def gate(operand: Operand, *others: Operand) -> list[Operand]:
         return [None if coupled else operand, *others]
 
-    def weights(width: int) -> list[Operand]:
-        return gate(*(W((cells, width), None) for _ in range(4)))
+    def weights(*shape: int) -> list[Operand]:
+        return gate(*(W(shape, None, kind, zero=0) for _ in range(4)))
 
-    peephole = gate(*(W((cells,), None) for _ in range(3))) if "peephole" in parts else [None] * 3
-    projection = W((units, cells), None) if "projection" in parts else None
+    peephole = (
+        gate(*(W((cells,), None, kind, zero=0) for _ in range(3))) if "peephole" in parts else [None] * 3
+    )
+    projection = W((units, cells), None, kind, zero=0) if "projection" in parts else None
     return [
-        *weights(depth), *weights(units), *peephole, *gate(*(B(cells) for _ in range(4))), projection,
-        B(units) if "projection bias" in parts else None,
+        *weights(cells, depth), *weights(cells, units), *peephole, *gate(*(B(cells) for _ in range(4))),
+        projection, B(units) if "projection bias" in parts else None,
     ]  # fmt: skip
 
 
@@ -41,17 +45,44 @@ def sequence(
     depth: int,
     cells: int,
     parts: Sequence[str] = (),
-    major: bool = False,
+    major: bool | None = False,
+    kind: str = "",
     **options: object,
 ) -> Case:
-    """UNIDIRECTIONAL_SEQUENCE_LSTM on floats, of 3 units where it projects."""
+    """UNIDIRECTIONAL_SEQUENCE_LSTM on floats, of 3 units where it projects; LSTM where `major` is None."""
     units = 3 if "projection" in parts else cells
-    shape = (steps, batch, depth) if major else (batch, steps, depth)
+    shape = (batch, depth) if major is None else (steps, batch, depth) if major else (batch, steps, depth)
+    span = SMALL if kind else X.span
     operands = (
-        X(shape), *cell(depth, cells, units, parts), V((batch, units)), V((batch, cells)), *norm(cells, parts)
+        X(shape, span), *cell(depth, cells, units, parts, kind), V((batch, units)), V((batch, cells)),
+        *norm(cells, parts),
     )  # fmt: skip
-    every: Options = {**TANH, "time_major": major, **options}
-    return Case("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, every, ("float32",), runs=3)
+    every: Options = {**TANH, **options}
+    if major is None:
+        return Case("LSTM", operands, {**every, "kernel_type": FULL}, FLOAT, runs=3)
+    return Case("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, {**every, "time_major": major}, FLOAT, runs=3)
+
+
+def both_ways(
+    sizes: tuple[int, int, int, int], parts: Sequence[str], aux: str, kind: str, **options: object
+) -> Case:
+    """Two directions of one size, as TFLite demands; an auxiliary input is read as well ("crossed"), or
+    by the backward direction instead ("alone").
+    """
+    steps, batch, depth, cells = sizes
+    shape = (steps, batch, depth) if options["time_major"] else (batch, steps, depth)
+    x = X(shape, SMALL if kind else X.span)
+    units = 2 if "projection" in parts else cells
+    states = [V((batch, n)) for n in (units, cells)] * 2
+    extra: list[Operand] = [None] * 9
+    if aux == "alone":
+        extra[0] = x
+    elif aux == "crossed":
+        extra = [x, *cell(depth, cells, units, parts, kind)[:4] * 2]
+    operands = (x, *cell(depth, cells, units, parts, kind) * 2, *states, *extra)
+    outputs = 1 if options["merge_outputs"] else 2
+    every: Options = {**TANH, **options}
+    return Case("BIDIRECTIONAL_SEQUENCE_LSTM", operands, every, FLOAT, outputs=outputs, runs=3)
 
 
 CASES = [
@@ -73,7 +104,49 @@ CASES = [
     ),
     *(
         sequence(3, 2, 3, 4, parts, fused_activation_function=name, cell_clip=4.0)
-        for name in ("RELU", "RELU6", "RELU_N1_TO_1")
+        for name in ("RELU", "RELU6", "RELU_N1_TO_1", "SIGN_BIT")
         for parts in ((), PARTS)
+    ),
+    *(  # one step
+        sequence(1, *sizes, parts, None, kind, **clips)
+        for sizes, parts, kind in product(
+            ((1, 3, 4), (2, 2, 5)), ((), ("cifg",), ("norm",), PARTS, PARTS[1:]), ("", "int8", "uint8")
+        )
+        for clips in ({}, {"cell_clip": 0.6, "proj_clip": 0.3})
+    ),
+    *(
+        Case(
+            "LSTM",
+            (X((batch, depth)), V((batch, n)), W((4 * n, depth + n)), B(4 * n), V((batch, n))),
+            {"kernel_type": BASIC},
+            FLOAT,
+            outputs=4,
+            runs=3,
+        )
+        for batch, depth, n in ((1, 3, 4), (2, 1, 3), (3, 5, 1))
+    ),
+    *(
+        sequence(*sizes, parts, major, kind, asymmetric_quantize_inputs=asymmetric)
+        for sizes, parts, major, kind, asymmetric in product(
+            ((1, 1, 3, 4), (4, 2, 3, 4)),
+            ((), ("cifg", "peephole"), ("norm",), ("projection",), PARTS, PARTS[1:]),
+            (True, False),
+            ("int8", "uint8"),
+            (False, True),
+        )
+    ),
+    *(
+        both_ways(sizes, parts, aux, kind, time_major=major, merge_outputs=merged, **levels)
+        for sizes, parts, aux, kind, major, merged in product(
+            ((4, 1, 2, 5), (3, 2, 3, 4)),
+            ((), ("cifg", "peephole"), PARTS[:-1]),
+            ("", "alone", "crossed"),
+            ("", "int8", "uint8"),
+            (True, False),
+            (True, False),
+        )
+        for levels in (({}, {"asymmetric_quantize_inputs": True}) if kind else ({},))
+        # TFLite looks for the state of the second batch where it stands in merged outputs, beyond the end
+        if sizes[1] == 1 or major or not merged
     ),
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""How sparse weights and StableHLO's options are written, which the project itself only reads."""
+"""How sparse weights, StableHLO's options and tensors between the steps of an operator are written, which the
+project itself only reads.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 import tflite as schema
 
 from runtime.exporters import tflite as exporter
-from runtime.exporters.tflite import TensorSpec
+from runtime.exporters.tflite import OpSpec, TensorSpec
 from runtime.importers.weights import Level, Sparsity
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,6 +37,13 @@ class Blocked(TensorSpec):
 
     scales: int = 0
     block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped(OpSpec):
+    """An operator with names of tensors between its steps."""
+
+    intermediates: tuple[str, ...] = ()
 
 
 def encoded(data: Array, spec: Sparse) -> tuple[Array, Sparsity]:
@@ -69,10 +78,16 @@ def encoded(data: Array, spec: Sparse) -> tuple[Array, Sparsity]:
 
 
 class Writer(exporter._Writer):
-    """Writes tensors that are `Sparse`, which the project's own writer does not."""
+    """Writes tensors that are `Sparse` and operators that are `Stepped`, as the project's own does not."""
 
     sparsity: int = 0
     blockwise: int = 0
+    intermediates: int = 0
+
+    def operator(self, scope: Any, op: OpSpec, options: Any, version: int) -> int:
+        if isinstance(op, Stepped):
+            self.intermediates = self.ids(scope, op.intermediates)
+        return super().operator(scope, op, options, version)
 
     def buffer(self, tensor: TensorSpec) -> int:
         if isinstance(tensor, Sparse) and tensor.data is not None:
@@ -121,4 +136,6 @@ class Writer(exporter._Writer):
             fields, self.sparsity = {**fields, "Sparsity": self.sparsity}, 0
         if name == "Tensor" and self.blockwise:
             fields, self.blockwise = {**fields, "Quantization": self.blockwise}, 0
+        if name == "Operator" and self.intermediates:
+            fields, self.intermediates = {**fields, "Intermediates": self.intermediates}, 0
         return super().table(name, **fields)

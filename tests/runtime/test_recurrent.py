@@ -16,7 +16,7 @@ from runtime.backends.tflite import interpreter_module
 from runtime.errors import EngineError
 from runtime.graph import Array
 from runtime.operators import OPERATORS
-from tests.conformance import CASES
+from tests.conformance import CASES, lstm
 from tests.conformance.case import B, Case, Maker, Operand, V, W, X
 from tests.conformance.judge import close, oracle
 from tests.conformance.rnn import SMALL, TANH, both_ways, sequence
@@ -67,6 +67,10 @@ RNN, BYTES = (sequence("RNN", SIZES, kind, TANH, SMALL) for kind in ("float32", 
 ONE = sequence("UNIDIRECTIONAL_SEQUENCE_RNN", SIZES, "float32", TIME, SMALL)
 LONG = {**TANH, "time_major": True, "merge_outputs": True}
 BOTH = both_ways(SIZES, "int8", "crossed", {**TIME, "merge_outputs": False})
+EVERY = lstm.sequence(*SIZES, lstm.PARTS[1:])
+STEP, COUPLED = (lstm.sequence(*SIZES, parts, None, "int8") for parts in ((), ("cifg", "norm")))
+BASIC = next(case for case in lstm.CASES if case.options.get("kernel_type") == lstm.BASIC)
+WAYS = lstm.both_ways(SIZES, (), "crossed", "", **TIME, merge_outputs=False)
 SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
 
 
@@ -88,6 +92,28 @@ SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
         (put(BOTH, 11, W((3, 4), None, "int8")), r"input 11 has shape \(3, 4\), expected \(3, 3\)"),
         (both_ways((1025, 1, 2, 3), "int8", "", LONG), "1025 passes over 1025 steps"),
         (replace(BOTH, outputs=1), "gives 4 outputs, the model declares 3"),
+        (put(EVERY, 2, W((4, 2), None)), r"input 2 has shape \(4, 2\), expected \(4, 3\)"),
+        (put(EVERY, 5, None), "input 5 is left out"),
+        (put(EVERY, 9, None), "input 9 is left out"),
+        (put(EVERY, 10, None), "input 9 is not expected"),
+        (put(EVERY, 16, None), "input 17 is not expected"),
+        (put(EVERY, 19, V((2, 5))), r"state of shape \(2, 5\), expected 2 rows of 4"),
+        (put(EVERY, 21, W((3,), None)), r"input 21 has shape \(3,\), expected \(4,\)"),
+        (replace(EVERY, options={**TIME, "cell_clip": -1.0}), "cell_clip = -1.0"),
+        (replace(EVERY, options={"time_major": False}), "activation NONE"),
+        (replace(EVERY, operands=EVERY.operands[:22]), "22 inputs, expected 20 or 24"),
+        (put(STEP, 0, X((2, 1, 3))), "input 0 has shape .*, expected rank 2"),
+        (put(STEP, 3, W((4, 3), None)), "no rule for element types"),
+        (put(STEP, 4, W((4, 3), 0, "int8")), "quantised per axis"),
+        (put(COUPLED, 20, W((4,), None)), "input 20 is not expected"),
+        (put(BASIC, 2, W((16, 6), None)), r"input 2 has shape \(16, 6\), expected \(16, 7\)"),
+        (put(BASIC, 4, X((1, 4))), "input 4 is not a variable tensor"),
+        (replace(BASIC, operands=(*BASIC.operands, None)), "6 inputs of a basic kernel, expected 5"),
+        (put(WAYS, 39, None), "weights of an auxiliary input that is left out"),
+        (put(WAYS, 39, X((2, 4, 3))), r"auxiliary input of shape \(2, 4, 3\)"),
+        (put(WAYS, 44, None), "input 44 is left out"),
+        (put(WAYS, 46, W((4, 5), None)), r"input 46 has shape \(4, 5\), expected \(4, 3\)"),
+        (replace(WAYS, operands=WAYS.operands[:47]), "47 inputs, expected 48"),
         (replace(SVDF, options={"rank": 4, "fused_activation_function": "RELU"}), "rank 4"),
         (replace(SVDF, options={"rank": 2, "fused_activation_function": "TANH"}), "activation"),
         (put(SVDF, 4, V((2, 9), "int16")), r"state of shape \(2, 9\)"),
