@@ -18,6 +18,8 @@ BIAS_TYPES = {0: "FLOAT32", 2: "INT32", 4: "INT64"}
 MIRROR = {0: "REFLECT", 1: "SYMMETRIC"}
 COMBINER = {0: "SUM", 1: "MEAN", 2: "SQRTN"}
 KERNEL = {0: "FULL", 1: "BASIC"}
+DIRECTION = {0: "EQ", 1: "NE", 2: "GE", 3: "GT", 4: "LE", 5: "LT"}
+COMPARISON = {0: "NOTYPE", 1: "FLOAT", 2: "FLOAT_TOTAL_ORDER", 3: "SIGNED", 4: "UNSIGNED"}
 ENUMS = {
     "padding": PADDING,
     "fused_activation_function": ACTIVATION,
@@ -25,6 +27,8 @@ ENUMS = {
     "mode": MIRROR,
     "combiner": COMBINER,
     "kernel_type": KERNEL,
+    "comparison_direction": DIRECTION,
+    "compare_type": COMPARISON,
 }
 TEXTS = frozenset({"container", "shared_name"})
 
@@ -283,6 +287,44 @@ OPERATORS = {
     # StableHLO that converters leave as it is
     **dict.fromkeys(map("STABLEHLO_{}".format, STABLEHLO_BINARY), _binary()),
     **dict.fromkeys(map("STABLEHLO_{}".format, STABLEHLO_UNARY), _unary()),
+    "STABLEHLO_COMPARE": _binary("StablehloCompareOptions", "comparison_direction", "compare_type"),
+    "STABLEHLO_CONVERT": _unary(),
+    "STABLEHLO_SELECT": Operator((3, 3)),
+    "STABLEHLO_CLAMP": Operator((3, 3)),
+    "STABLEHLO_RESHAPE": _unary(),
+    "STABLEHLO_TRANSPOSE": _unary("StablehloTransposeOptions", "permutation"),
+    "STABLEHLO_BROADCAST_IN_DIM": _unary("StablehloBroadcastInDimOptions", "broadcast_dimensions"),
+    "STABLEHLO_CONCATENATE": Operator((1, MANY), table="StablehloConcatenateOptions", fields=("dimension",)),
+    "STABLEHLO_SLICE": _unary("StablehloSliceOptions", "start_indices", "limit_indices", "strides"),
+    "STABLEHLO_PAD": _binary(
+        "StablehloPadOptions", "edge_padding_low", "edge_padding_high", "interior_padding"
+    ),
+    "STABLEHLO_IOTA": Operator((0, 0), table="StablehloIotaOptions", fields=("iota_dimension",)),
+    "STABLEHLO_DYNAMIC_SLICE": Operator(
+        (2, 7), table="StablehloDynamicSliceOptions", fields=("slice_sizes",)
+    ),
+    "STABLEHLO_DYNAMIC_UPDATE_SLICE": Operator((3, 8)),
+    "STABLEHLO_GATHER": _binary(
+        "StablehloGatherOptions",
+        *("offset_dims", "collapsed_slice_dims", "start_index_map", "index_vector_dim", "slice_sizes"),
+    ),
+    "STABLEHLO_SCATTER": Operator(
+        (3, 3),
+        table="StablehloScatterOptions",
+        fields=(
+            "update_window_dims",
+            "inserted_window_dims",
+            "scatter_dims_to_operand_dims",
+            "index_vector_dim",
+            "update_computation_subgraph_index",
+        ),
+    ),
+    "STABLEHLO_REDUCE": _binary("StablehloReduceOptions", "dimensions", "body_subgraph_index"),
+    "STABLEHLO_REDUCE_WINDOW": _binary(
+        "StablehloReduceWindowOptions",
+        *("window_dimensions", "window_strides", "base_dilations", "window_dilations", "padding"),
+        "body_subgraph_index",
+    ),
     # types
     "DENSIFY": _unary(),
     "QUANTIZE": _unary(),

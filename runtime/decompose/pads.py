@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
+from operator import mul
 
 from runtime.atoms import Region, View
 from runtime.decompose.rule import MAX_REGIONS, Lowering
@@ -27,21 +28,31 @@ def dilate(low: Lowering) -> None:
     place(low, (0,) * len(low.out.shape), dilations(low.x))
 
 
-def place(low: Lowering, starts: Sequence[int], steps: Sequence[int]) -> None:
-    """Operand 0 into an output of which operand 2, one element, is the background."""
-    shape, out, background = low.x.shape(0), dense(low.out.shape).strides, low.x.value(2)
-    if background.elements != 1:
-        raise low.x.bad(f"the value to pad with has {background.elements} elements, expected 1")
-    view = View(
-        sum(start * stride for start, stride in zip(starts, out, strict=True)),
-        tuple(step * stride for step, stride in zip(steps, out, strict=True)),
+def place(low: Lowering, starts: Sequence[int], steps: Sequence[int], background: int = 2) -> None:
+    """Operand 0 into an output of which another operand, one element, is the background.
+
+    What starts before the output or ends beyond it is cropped.
+    """
+    shape, whole, fill = low.x.shape(0), low.out.shape, low.x.value(background)
+    source, out = dense(shape).strides, dense(whole).strides
+    if fill.elements != 1:
+        raise low.x.bad(f"the value to pad with has {fill.elements} elements, expected 1")
+    first = [max(0, -(start // step)) for start, step in zip(starts, steps, strict=True)]
+    ends = [-(-(n - start) // step) for n, start, step in zip(whole, starts, steps, strict=True)]
+    sizes = tuple(min(n, end) - begin for n, begin, end in zip(shape, first, ends, strict=True))
+    at = [start + begin * step for start, begin, step in zip(starts, first, steps, strict=True)]
+    placed = Region(
+        0,
+        View(sum(map(mul, first, source)), source),
+        View(sum(map(mul, at, out)), tuple(map(mul, steps, out))),
+        sizes,
     )
-    placed = Region(0, dense(shape), view, shape)
-    if background.data is not None and background.dtype is low.out.dtype:
-        low.raster([placed], low.node.inputs[:1], fill=background.data.reshape(-1)[0].item())
+    regions = [placed] if min(sizes, default=1) > 0 else []
+    if fill.data is not None and fill.dtype is low.out.dtype:
+        low.raster(regions, low.node.inputs[:1], fill=fill.data.reshape(-1)[0].item())
         return
     everywhere = Region(1, View(0, (0,)), View(0, (1,)), (low.out.elements,))
-    low.raster([everywhere, placed], [low.node.inputs[0], low.node.inputs[2]])
+    low.raster([everywhere, *regions], [low.node.inputs[0], low.node.inputs[background]])
 
 
 def mirror_pad(low: Lowering) -> None:

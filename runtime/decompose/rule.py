@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
@@ -67,12 +66,21 @@ class Lowering:
         names = [value.dtype.value for value in (*self.x.values, self.out) if value is not None]
         raise self.lacking(f"no rule for element types {' '.join(names)}")
 
-    def by(self, rule: Rule, op: str, inputs: Sequence[int], attrs: Mapping[str, Any] | None = None) -> None:
-        """The atoms of another operator, on these operands, in place of the node's own."""
-        node = replace(self.node, op=op, inputs=tuple(inputs), attrs=MappingProxyType(attrs or {}))
+    def by(
+        self,
+        rule: Rule,
+        op: str,
+        inputs: Sequence[int],
+        attrs: Mapping[str, Any] | None = None,
+        output: int | None = None,
+    ) -> int:
+        """The atoms of another operator on these operands, to the node's own outputs or to another value."""
+        outputs = self.node.outputs if output is None else (output,)
+        node = Node(op, tuple(inputs), outputs, MappingProxyType(attrs or {}), self.node.source)
         inner = Lowering(self.values, node, self.kernels)
         rule(inner)
         self.nodes += inner.nodes
+        return outputs[0]
 
     # ---------------------------------------------------------------- values and atoms
 

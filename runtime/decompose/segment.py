@@ -23,7 +23,7 @@ def segment(low: Lowering) -> None:
     mirrored, sums = low.node.op.endswith("MIN"), low.node.op.endswith("SUM")
     ids, data, fill = _ids(low), low.node.inputs[0], 0.0 if sums else _least(low.out.dtype)
     if mirrored:
-        data = _mirror(low, data, low.temp(low.x.shape(0), low.out.dtype))
+        data = mirror(low, data, low.temp(low.x.shape(0), low.out.dtype))
     mode: Literal["add", "max"] = "add" if sums else "max"
     count, width = low.values[ids].elements, math.prod(low.out.shape[1:])
     shape = (low.out.shape[0] + 1, *low.out.shape[1:])
@@ -31,7 +31,7 @@ def segment(low: Lowering) -> None:
     atom = Scatter(mode, shape[0], width, count)
     all_rows = low.emit(atom, [base, ids, data], low.temp(shape, low.out.dtype))
     if mirrored:
-        all_rows = _mirror(low, all_rows, low.temp(shape, low.out.dtype))
+        all_rows = mirror(low, all_rows, low.temp(shape, low.out.dtype))
     view, sizes = View(0, (1,)), (low.out.elements,)
     compute = compute_type(low.out.dtype)
     low.emit(Map(sizes, (view,), view, load(0), compute), [all_rows])
@@ -52,11 +52,13 @@ def _least(dtype: DType) -> float:
     return float(np.finfo(np.float32).min) if dtype is DType.F32 else int(np.iinfo(dtype.numpy).min)
 
 
-def _mirror(low: Lowering, index: int, output: int) -> int:
-    """-x of floats, -1 - x of integers: the order turned round, without overflow."""
-    whole = low.out.dtype is DType.I32
-    program = call("sub", const(-1), load(0)) if whole else call("neg", load(0))
-    return low.map(program, [index], output, compute_type(low.out.dtype))
+def mirror(low: Lowering, index: int, output: int) -> int:
+    """-x of floats, what is as far from the other end of the type of integers: the order turned round."""
+    dtype, program = low.out.dtype, call("neg", load(0))
+    if dtype is not DType.F32:
+        limits = np.iinfo(dtype.numpy)
+        program = call("sub", const(int(limits.min) + int(limits.max)), load(0))
+    return low.map(program, [index], output, compute_type(dtype))
 
 
 def product(low: Lowering) -> None:

@@ -24,13 +24,17 @@ def slice_(low: Lowering) -> None:
     low.copy(View(start, strides), low.out.shape)
 
 
-def slice_at(low: Lowering) -> None:
-    """From a begin of run time; one that leaves the input gives row -1, which GATHER refuses."""
+def slice_at(low: Lowering, starts: list[Program] | None = None) -> None:
+    """From a begin of run time; one that leaves the input gives row -1, which GATHER refuses.
+
+    `starts` are begins of which none does.
+    """
     shape, sizes = low.x.shape(0), low.out.shape
     inside: Program = const(1)
     for axis, (size, whole) in enumerate(zip(sizes, shape, strict=True)):
-        inside = call("and", inside, within(load(axis), 0, whole - size))
-    index, width = rows_from(low, 1, sizes, shape, [load(axis) for axis in range(len(shape))], inside)
+        inside = call("and", inside, within(load(axis), 0, whole - size)) if starts is None else inside
+    starts = [load(axis) for axis in range(len(shape))] if starts is None else starts
+    index, width = rows_from(low, 1, sizes, shape, starts, inside)
     count = low.values[index].elements
     low.emit(Gather(math.prod(shape) // width, width, count), [low.node.inputs[0], index])
 
@@ -39,14 +43,18 @@ def within(number: Program, least: int, most: int) -> Program:
     return call("and", call("ge", number, const(least)), call("le", number, const(most)))
 
 
-def dynamic_update_slice(low: Lowering) -> None:
-    """Start indices are held where the whole update fits."""
-    shape, sizes = low.x.shape(0), low.x.shape(1)
-    starts = [
+def held(sizes: Shape, shape: Shape) -> list[Program]:
+    """Start indices, held where the whole part fits."""
+    return [
         call("clamp", load(axis), args=(0, whole - size))
         for axis, (size, whole) in enumerate(zip(sizes, shape, strict=True))
     ]
-    index, width = rows_from(low, 2, sizes, shape, starts, const(1))
+
+
+def dynamic_update_slice(low: Lowering) -> None:
+    """Start indices are held where the whole update fits."""
+    shape, sizes = low.x.shape(0), low.x.shape(1)
+    index, width = rows_from(low, 2, sizes, shape, held(sizes, shape), const(1))
     count = low.values[index].elements
     operands = [low.node.inputs[0], index, low.node.inputs[1]]
     low.emit(Scatter("set", math.prod(shape) // width, width, count), operands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +22,11 @@ def alias(low: Lowering) -> None:
 
 
 def transpose(low: Lowering) -> None:
-    strides, axes = dense(low.x.shape(0)).strides, low.x.constant(1)
+    permute(low, low.x.constant(1))
+
+
+def permute(low: Lowering, axes: Sequence[int]) -> None:
+    strides = dense(low.x.shape(0)).strides
     low.copy(View(0, tuple(strides[axis] for axis in axes)), low.out.shape)
 
 

@@ -260,7 +260,7 @@ class _Scope:
             raise ExportError(f"{where}: unknown options {', '.join(unknown)}; known: {known}")
         options = {**defaults, **op.options}
         for name, value in options.items():
-            if name in ENUMS and value not in ENUMS[name]:
+            if name in ENUMS and not isinstance(value, tuple) and value not in ENUMS[name]:
                 raise ExportError(f"{where}: {name} = {value!r}, expected one of {', '.join(ENUMS[name])}")
         tensors = [
             self.spec.tensors[_lookup(name, self.index, where)] if name else NOTHING

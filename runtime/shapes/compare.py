@@ -14,7 +14,7 @@ COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_E
 def _select(x: Operands) -> list[Shape]:
     """SELECT: a truth for each element, for each slice along the first axis, or one for all."""
     truth, a = x.shape(0), x.shape(1)
-    _truths(x)
+    truths(x)
     if x.shape(2) != a or truth not in (a, (), (1,), a[:1]):
         raise x.bad(
             f"shapes {truth}, {a} and {x.shape(2)}: expected one for both values, or their first axis"
@@ -23,7 +23,7 @@ def _select(x: Operands) -> list[Shape]:
 
 
 def _select_v2(x: Operands) -> list[Shape]:
-    _truths(x)
+    truths(x)
     try:
         return [np.broadcast_shapes(x.shape(0), x.shape(1), x.shape(2))]
     except ValueError:
@@ -31,7 +31,7 @@ def _select_v2(x: Operands) -> list[Shape]:
         raise x.bad(f"shapes {shapes} do not broadcast together") from None
 
 
-def _truths(x: Operands) -> None:
+def truths(x: Operands) -> None:
     if x.value(0).dtype is not DType.BOOL:
         raise x.bad(f"the condition is {x.value(0).dtype.value}, expected bool")
 

@@ -123,10 +123,16 @@ def _unpack(x: Operands) -> list[Shape]:
     return [shape[:axis] + shape[axis + 1 :]] * shape[axis]
 
 
-def _dynamic_update_slice(x: Operands) -> list[Shape]:
+def updated(x: Operands) -> Shape:
+    """Operand 0, into which operand 1 has to fit."""
     shape, update = x.shape(0), x.shape(1)
     if len(update) != len(shape) or any(part > size for part, size in zip(update, shape, strict=True)):
         raise x.bad(f"an update of {update} does not fit into {shape}")
+    return shape
+
+
+def _dynamic_update_slice(x: Operands) -> list[Shape]:
+    shape = updated(x)
     if x.value(2).elements != len(shape):
         raise x.bad(f"{x.value(2).elements} start indices, expected one for each axis of {shape}")
     return [shape]

@@ -39,21 +39,31 @@ def _expand_dims(x: Operands) -> list[Shape]:
     return [(*shape[:axis], 1, *shape[axis:])]
 
 
-def _transpose(x: Operands) -> list[Shape]:
-    shape, order = x.shape(0), x.constant(1)
+def permuted(x: Operands, order: tuple[int, ...]) -> Shape:
+    """Operand 0 with its axes in another order."""
+    shape = x.shape(0)
     axes = [x.axis(axis, len(shape)) for axis in order]
     if sorted(axes) != list(range(len(shape))):
         raise x.bad(f"permutation {order} does not fit shape {shape}")
-    return [tuple(shape[axis] for axis in axes)]
+    return tuple(shape[axis] for axis in axes)
 
 
-def _concatenation(x: Operands) -> list[Shape]:
+def _transpose(x: Operands) -> list[Shape]:
+    return [permuted(x, x.constant(1))]
+
+
+def joined(x: Operands, along: int) -> Shape:
+    """All operands one after the other along an axis."""
     first = x.listed(0)
-    axis = x.axis(x.attr("axis"), len(first))
+    axis = x.axis(along, len(first))
     others = [x.listed(i, rank=len(first)) for i in range(len(x.values))]
     if any(o[:axis] != first[:axis] or o[axis + 1 :] != first[axis + 1 :] for o in others):
         raise x.bad(f"shapes {others} differ outside axis {axis}")
-    return [(*first[:axis], sum(o[axis] for o in others), *first[axis + 1 :])]
+    return (*first[:axis], sum(o[axis] for o in others), *first[axis + 1 :])
+
+
+def _concatenation(x: Operands) -> list[Shape]:
+    return [joined(x, x.attr("axis"))]
 
 
 def _pack(x: Operands) -> list[Shape]:

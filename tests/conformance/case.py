@@ -10,8 +10,9 @@ from unittest import mock
 import numpy as np
 
 from runtime.exporters import tflite as exporter
-from runtime.exporters.tflite import ModelSpec, Row, TensorSpec
+from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
 from runtime.importers import schema
+from runtime.importers.calls import BODIES
 from runtime.importers.tflite import load
 from runtime.infer import infer
 from runtime.operators import OPERATORS, TEXTS, Operator
@@ -120,7 +121,8 @@ class Case:
     kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types
     `builtin` TFLite's other set of kernels is held against ours as well. A model of more than the operator is
     given by `graphs`, for its element type; `runs` are how often it runs in a row, for what it keeps;
-    `between` are scales and zero points of the tensors between its steps.
+    `between` are scales and zero points of the tensors between its steps. A `body` is a sub-graph of one operator on scalars, "" for the second of them as it is; `out_shape` is what
+    the model says of an output whose shape nothing else tells.
     """
 
     op: str
@@ -139,6 +141,8 @@ class Case:
     graphs: Callable[[str], ModelSpec] | None = None
     runs: int = 1
     between: tuple[tuple[float, int], ...] = ()
+    body: str | None = None
+    out_shape: tuple[int, ...] = (1,)
 
     def __str__(self) -> str:
         shapes = [str(list(o.shape)) for o in self.operands if isinstance(o, X | W)]
@@ -252,7 +256,7 @@ class Maker:
                 quantization = {"scale": (scale / 256,), "zero_point": (0,)}
             else:
                 quantization = {"scale": (scale,), "zero_point": (zero + 128 * (dtype == "uint8"),)}
-        self.tensors.append(TensorSpec(f"output {i}", (1,), dtype, **quantization))
+        self.tensors.append(TensorSpec(f"output {i}", self.case.out_shape, dtype, **quantization))
         return f"output {i}"
 
     def model(self) -> bytes:
@@ -262,8 +266,11 @@ class Maker:
         operands = tuple(self.operand(i, operand) for i, operand in enumerate(self.case.operands))
         inputs = tuple(name for name, o in zip(operands, self.case.operands, strict=True) if isinstance(o, X))
         outputs = tuple(self.output(i) for i in range(self.case.outputs))
-        op = Stepped(self.case.op, operands, outputs, self.case.options, self.between())
-        spec = ModelSpec(tuple(self.tensors), (op,), inputs, outputs)
+        body = self.case.body is not None
+        options = {**self.case.options, BODIES[self.case.op]: 1} if body else self.case.options
+        op = Stepped(self.case.op, operands, outputs, options, self.between())
+        subgraphs = (self.body(),) if body else ()
+        spec = ModelSpec(tuple(self.tensors), (op,), inputs, outputs, subgraphs=subgraphs)
         inferred = {value.name: value.shape for value in infer(load(written(spec), "draft")).values}
         sized = tuple(replace(tensor, shape=inferred[tensor.name]) for tensor in spec.tensors)
         return written(replace(spec, tensors=sized))
@@ -273,6 +280,13 @@ class Maker:
         for name, stored in zip(names, self.case.between, strict=True):
             self.tensors.append(TensorSpec(name, (0,), "int16", **exactly(*stored)))
         return names
+
+    def body(self) -> ModelSpec:
+        names = ("a", "b", "c")
+        tensors = tuple(TensorSpec(name, (), self.dtype) for name in names)
+        if not self.case.body:
+            return ModelSpec(tensors, (), names[:2], names[1:2])
+        return ModelSpec(tensors, (OpSpec(self.case.body, names[:2], names[2:]),), names[:2], names[2:])
 
     def inputs(self) -> list[Array]:
         return [self.drawn(operand) for operand in self.case.operands if isinstance(operand, X)]

@@ -1,10 +1,12 @@
-"""StableHLO's element-wise operators.
+"""Element-wise operators.
 
-TFLite 2.14 has no kernel of any, ai-edge-litert those of the `late` cases. Of a shift by more than the type's
-bits, or by less than none, StableHLO says that it gives 0; C leaves it open.
+Of a shift by more than the type's bits, or by less than none, StableHLO says that it gives 0; C leaves it
+open.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,6 +25,23 @@ def shifted(a: Array, b: Array) -> list[Array]:
 
 def divided(a: Array, b: Array) -> list[Array]:
     return [(a / b).astype(a.dtype)]
+
+
+def compared(a: Array, b: Array, comparison_direction: int, compare_type: int) -> list[Array]:  # noqa: ARG001
+    rows = (np.equal, np.not_equal, np.greater_equal, np.greater, np.less_equal, np.less)
+    return [rows[comparison_direction](a, b)]
+
+
+def chosen(truth: Array, a: Array, b: Array) -> list[Array]:
+    return [np.where(truth, a, b)]
+
+
+def clamped(least: Array, x: Array, most: Array) -> list[Array]:
+    return [np.minimum(np.maximum(least, x), most)]
+
+
+def converted(to: str) -> Callable[[Array], list[Array]]:
+    return lambda x: [x.astype(to)]
 
 
 def raised(a: Array, b: Array) -> list[Array]:
@@ -77,6 +96,54 @@ CASES = [
         for op, expect in (("DIVIDE", divided), ("REMAINDER", lambda a, b: [np.fmod(a, b)]))
         for dtype in NUMBERS
         for shape in SHAPES
+    ),
+    *(
+        Case(
+            "STABLEHLO_COMPARE",
+            (X(shape),) * 2,
+            {"comparison_direction": direction, "compare_type": kind},
+            types=types,
+            out_type="bool",
+            expect=compared,
+        )
+        for direction in range(6)
+        for kind, types in (
+            (0, (*FLOAT, "int16", "int32", "int64")),
+            (1, FLOAT),
+            (3, ("int32",)),
+            (4, ("bool",)),
+        )
+        for shape in SHAPES[1:3]
+    ),
+    *(
+        Case(
+            "STABLEHLO_SELECT",
+            (X(truth, dtype="bool"), X(shape), X(shape)),
+            types=NUMBERS,
+            same=True,
+            expect=chosen,
+        )
+        for shape in SHAPES
+        for truth in dict.fromkeys((shape, ()))
+    ),
+    *(
+        Case("STABLEHLO_CLAMP", (X(least), X(shape), X(most)), types=NUMBERS, expect=clamped)
+        for shape in SHAPES
+        for least in dict.fromkeys((shape, ()))
+        for most in dict.fromkeys((shape, ()))
+    ),
+    *(
+        Case(
+            "STABLEHLO_CONVERT",
+            (X(shape, (-100, 100), source),),
+            types=(source,),
+            out_type=to,
+            expect=converted(to),
+        )
+        for shape in ((3, 5), (4,))
+        for source in ("float32", "int8", "int16", "int32", "int64", "bool")
+        for to in ("float32", "int8", "int16", "int32", "int64", "bool")
+        if source != to
     ),
     *(
         Case("STABLEHLO_POWER", (X(shape, (0.2, 3)), X(shape, (-2, 3))), types=FLOAT, expect=raised)

@@ -6,8 +6,10 @@ TFLite's kernels of them know no scales. Source: StableHLO's specification, and 
 
 from __future__ import annotations
 
+from runtime.decompose.compare import compare, select
 from runtime.decompose.elementwise import NARROW, WIDE
-from runtime.decompose.quantize import low_bits
+from runtime.decompose.index import compute_type
+from runtime.decompose.quantize import cast, low_bits
 from runtime.decompose.rule import Lowering, Program, call, const, load
 from runtime.graph import DType
 
@@ -74,4 +76,39 @@ def elementwise(low: Lowering) -> None:
         low.types()
 
 
-RULES = dict.fromkeys(map("STABLEHLO_{}".format, PROGRAMS), elementwise)
+COMPARISONS = {
+    "EQ": "EQUAL",
+    "NE": "NOT_EQUAL",
+    "GE": "GREATER_EQUAL",
+    "GT": "GREATER",
+    "LE": "LESS_EQUAL",
+    "LT": "LESS",
+}
+
+
+def compared(low: Lowering) -> None:
+    kind, signed = low.x.attr("compare_type"), low.x.value(0).dtype not in (DType.U8, DType.BOOL)
+    if kind == "FLOAT_TOTAL_ORDER" or (kind == "UNSIGNED" and signed):
+        raise low.lacking(f"no rule for the order {kind} of {low.x.value(0).dtype.value}")
+    low.by(compare, COMPARISONS[low.x.attr("comparison_direction")], low.node.inputs)
+
+
+def selected(low: Lowering) -> None:
+    low.by(select, "SELECT_V2", low.node.inputs)
+
+
+def clamp(low: Lowering) -> None:
+    """Bounds and what is between them, as they are stored."""
+    if {low.x.value(i).dtype for i in range(3)} != {low.out.dtype} or low.out.dtype is DType.BOOL:
+        low.types()
+    program = call("min", call("max", B, A), load(2))
+    low.map(program, low.node.inputs, compute=compute_type(low.out.dtype))
+
+
+RULES = {
+    **dict.fromkeys(map("STABLEHLO_{}".format, PROGRAMS), elementwise),
+    "STABLEHLO_COMPARE": compared,
+    "STABLEHLO_CONVERT": cast,
+    "STABLEHLO_SELECT": selected,
+    "STABLEHLO_CLAMP": clamp,
+}

@@ -1,0 +1,8 @@
+"""StableHLO's operators: those that TFLite has under another name go by its rules."""
+
+from __future__ import annotations
+
+from runtime.decompose.rule import Rule
+from runtime.decompose.stablehlo import elementwise, index, reduce, views
+
+RULES: dict[str, Rule] = {**elementwise.RULES, **index.RULES, **reduce.RULES, **views.RULES}
