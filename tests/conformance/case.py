@@ -121,8 +121,9 @@ class Case:
     kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types
     `builtin` TFLite's other set of kernels is held against ours as well. A model of more than the operator is
     given by `graphs`, for its element type; `runs` are how often it runs in a row, for what it keeps;
-    `between` are scales and zero points of the tensors between its steps. A `body` is a sub-graph of one operator on scalars, "" for the second of them as it is; `out_shape` is what
-    the model says of an output whose shape nothing else tells.
+    `between` are scales and zero points of the tensors between its steps. A `body` is a sub-graph of one
+    operator on scalars, "" for the second of them as it is; `out_shape` is what the model says of an output
+    whose shape nothing else tells.
     """
 
     op: str
