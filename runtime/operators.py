@@ -319,6 +319,19 @@ OPERATORS = {
             "update_computation_subgraph_index",
         ),
     ),
+    "STABLEHLO_DOT_GENERAL": _binary(
+        "StablehloDotGeneralOptions",
+        *("lhs_batching_dimensions", "rhs_batching_dimensions"),
+        *("lhs_contracting_dimensions", "rhs_contracting_dimensions"),
+    ),
+    "STABLEHLO_CONVOLUTION": _binary(
+        "StablehloConvolutionOptions",
+        *("window_strides", "padding", "lhs_dilation", "rhs_dilation", "window_reversal"),
+        *("input_batch_dimension", "input_feature_dimension", "input_spatial_dimensions"),
+        *("kernel_input_feature_dimension", "kernel_output_feature_dimension", "kernel_spatial_dimensions"),
+        *("output_batch_dimension", "output_feature_dimension", "output_spatial_dimensions"),
+        *("feature_group_count", "batch_group_count"),
+    ),
     "STABLEHLO_REDUCE": _binary("StablehloReduceOptions", "dimensions", "body_subgraph_index"),
     "STABLEHLO_REDUCE_WINDOW": _binary(
         "StablehloReduceWindowOptions",

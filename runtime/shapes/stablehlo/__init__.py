@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from runtime.shapes.operands import Rule
-from runtime.shapes.stablehlo import elementwise, index, views, windows
+from runtime.shapes.stablehlo import elementwise, index, product, views, windows
 
-RULES: dict[str, Rule] = {**elementwise.RULES, **index.RULES, **views.RULES, **windows.RULES}
+RULES: dict[str, Rule] = {**elementwise.RULES, **index.RULES, **product.RULES, **views.RULES, **windows.RULES}

@@ -19,6 +19,15 @@ class Sliding:
     stride: int
     dilation: int
 
+    @classmethod
+    def of(
+        cls, size: int, padding: tuple[int, ...], spread: int, window: int, stride: int, dilation: int
+    ) -> Sliding:
+        """Of an axis whose elements are moved `spread` apart, then padded by (before, after)."""
+        before, after = padding
+        padded = (size - 1) * spread + 1 + before + after
+        return cls(padded, (before, after, spread - 1), window, stride, dilation)
+
     @property
     def out(self) -> int:
         return (self.padded - (self.window - 1) * self.dilation - 1) // self.stride + 1
@@ -33,12 +42,10 @@ def sliding(x: Operands) -> list[Sliding]:
         for name in ("window_strides", "base_dilations", "window_dilations")
     )
     padding = numbers(x, "padding", 2 * rank) if x.attr("padding") else (0,) * 2 * rank
-    axes = []
-    for axis, size in enumerate(shape):
-        (before, after), between = padding[2 * axis : 2 * axis + 2], spread[axis] - 1
-        padded = size + (size - 1) * between + before + after
-        axes.append(Sliding(padded, (before, after, between), windows[axis], strides[axis], dilations[axis]))
-    return axes
+    return [
+        Sliding.of(size, padding[2 * i : 2 * i + 2], spread[i], windows[i], strides[i], dilations[i])
+        for i, size in enumerate(shape)
+    ]
 
 
 def initial(x: Operands) -> None:

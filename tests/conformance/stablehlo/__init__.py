@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.conformance.stablehlo import elementwise, index, reduce, views
+from tests.conformance.stablehlo import elementwise, index, product, reduce, views
 
-CASES = [*elementwise.CASES, *index.CASES, *reduce.CASES, *views.CASES]
+CASES = [*elementwise.CASES, *index.CASES, *product.CASES, *reduce.CASES, *views.CASES]
