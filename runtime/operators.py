@@ -20,6 +20,7 @@ COMBINER = {0: "SUM", 1: "MEAN", 2: "SQRTN"}
 KERNEL = {0: "FULL", 1: "BASIC"}
 DIRECTION = {0: "EQ", 1: "NE", 2: "GE", 3: "GT", 4: "LE", 5: "LT"}
 COMPARISON = {0: "NOTYPE", 1: "FLOAT", 2: "FLOAT_TOTAL_ORDER", 3: "SIGNED", 4: "UNSIGNED"}
+REDUCTION = {1: "add", 2: "mul", 3: "min", 4: "max", 5: "and", 6: "or"}
 ENUMS = {
     "padding": PADDING,
     "fused_activation_function": ACTIVATION,
@@ -29,6 +30,7 @@ ENUMS = {
     "kernel_type": KERNEL,
     "comparison_direction": DIRECTION,
     "compare_type": COMPARISON,
+    "reduce_function": REDUCTION,
 }
 TEXTS = frozenset({"container", "shared_name"})
 
@@ -231,6 +233,7 @@ OPERATORS = {
     "ARG_MAX": Operator((2, 2), table="ArgMaxOptions", hints=("output_type",)),
     "ARG_MIN": Operator((2, 2), table="ArgMinOptions", hints=("output_type",)),
     "CUMSUM": _binary("CumsumOptions", "exclusive", "reverse"),
+    "REDUCE_WINDOW": Operator((5, 5), table="ReduceWindowOptions", fields=("reduce_function",)),
     # control flow and variables; the linker of the importer makes graphs and states of them
     "IF": Operator((1, MANY), (0, MANY), "IfOptions", ("then_subgraph_index", "else_subgraph_index")),
     "WHILE": Operator((0, MANY), (0, MANY), "WhileOptions", ("cond_subgraph_index", "body_subgraph_index")),
@@ -245,6 +248,7 @@ OPERATORS = {
         ("decomposition_subgraph_index",),
         ("name", "composite_attributes"),
     ),
+    "STABLEHLO_CASE": Operator((1, MANY), (0, MANY), "StablehloCaseOptions", ("branch_subgraph_indices",)),
     "CALL": Operator((0, MANY), (0, MANY), "CallOptions", ("subgraph",)),
     "VAR_HANDLE": Operator((0, 0), table="VarHandleOptions", fields=("container", "shared_name")),
     "READ_VARIABLE": _unary(),
@@ -347,7 +351,7 @@ OPERATORS = {
 LINKED = frozenset(
     {
         "IF", "WHILE", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE",
-        "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE",
+        "CALL", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE",
     }
 )  # fmt: skip
 """Operators that the importer makes control flow and states of, or their sub-graphs: they have no rules."""

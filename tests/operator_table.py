@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tflite as schema
-
 import ckernels
 from runtime.atoms import ATOMS
 from runtime.control import CONTROL
+from runtime.importers import schema
 from runtime.operators import OPERATORS
 
 COLUMNS = 4
@@ -21,7 +20,7 @@ NOT_NUMERIC = frozenset(
 
 def operators() -> str:
     """Every builtin operator of the schema on numbers, with a mark where the engine has it."""
-    names = sorted(name for name in vars(schema.BuiltinOperator) if name[0] != "_")
+    names = sorted(name for name in vars(schema.BuiltinOperator))
     cells = [f"{'✓' if name in OPERATORS else '·'} {name}" for name in names if name not in NOT_NUMERIC]
     cells += [""] * (-len(cells) % COLUMNS)
     height = len(cells) // COLUMNS

@@ -1,8 +1,8 @@
 """Sub-graphs that stand for operators, put where they are called; what is left to link is control flow.
 
-CALL and STABLEHLO_COMPOSITE become the operators of the sub-graph that they name, STABLEHLO_WHILE a WHILE. A
-body of STABLEHLO_REDUCE, STABLEHLO_REDUCE_WINDOW or STABLEHLO_SCATTER that is one binary operator becomes
-the attribute `computation`.
+CALL and STABLEHLO_COMPOSITE become the operators of the sub-graph that they name, STABLEHLO_WHILE a WHILE,
+STABLEHLO_CASE an IF whose other branch is the rest of the cases. A body of STABLEHLO_REDUCE,
+STABLEHLO_REDUCE_WINDOW or STABLEHLO_SCATTER that is one binary operator becomes the attribute `computation`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import numpy as np
+
 from runtime.control import MAX_DEPTH
 from runtime.errors import ModelError, UnsupportedError
-from runtime.graph import ABSENT, Graph, Node, Value
+from runtime.graph import ABSENT, DType, Graph, Node, Value
 
 MAX_COPIES = 1 << 18
 """Of operators and values of all calls of a file together: sub-graphs may call others more than once."""
@@ -49,15 +51,17 @@ def expanded(name: str, parts: Sequence[Part]) -> list[Part]:
     that is more than one operator.
     """
     expander = _Expander(name, parts)
-    return [expander.part(index, 0) for index in range(len(parts))]
+    for index in range(len(parts)):
+        expander.part(index, 0)
+    return [expander.done[index] for index in range(len(expander.parts))]
 
 
 class _Expander:
-    """`done` are the sub-graphs that have no calls any more."""
+    """`done` are the sub-graphs that have no calls any more; `parts` grows by those that no file has."""
 
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
-        self.name, self.parts, self.budget = name, parts, MAX_COPIES
-        self.done: dict[int, Part] = {}
+        self.name, self.parts, self.budget = name, list(parts), MAX_COPIES
+        self.given, self.done = len(parts), dict[int, Part]()
 
     def bad(self, node: Node, what: str) -> ModelError:
         return ModelError(f"{self.name}: {node.source}: {what}")
@@ -81,6 +85,9 @@ class _Expander:
     def rewritten(self, node: Node, values: list[Value], depth: int) -> list[Node]:
         if node.op in CALLED:
             return self.called(node, self.part(self.index(node, CALLED[node.op]), depth + 1), values)
+        if node.op == "STABLEHLO_CASE":
+            branches = self.branches(node)
+            return self.case(node, [self.part(index, depth + 1) for index in branches], values)
         if node.op in BODIES:
             attrs = dict(node.attrs)
             attrs["computation"] = self.computation(node, values)
@@ -88,10 +95,17 @@ class _Expander:
         return [replace(node, op=RENAMED.get(node.op, node.op))]
 
     def index(self, node: Node, field: str) -> int:
-        index = int(node.attrs[field])
-        if not 0 < index < len(self.parts):
-            raise self.bad(node, f"sub-graph {index} is outside 1..{len(self.parts) - 1}")
+        return self.known(node, int(node.attrs[field]))
+
+    def known(self, node: Node, index: int) -> int:
+        if not 0 < index < self.given:
+            raise self.bad(node, f"sub-graph {index} is outside 1..{self.given - 1}")
         return index
+
+    def charge(self, node: Node, copies: int) -> None:
+        self.budget -= copies
+        if self.budget < 0:
+            raise self.bad(node, f"sub-graphs are called for more than {MAX_COPIES} operators and values")
 
     # ---------------------------------------------------------------- calls
 
@@ -100,9 +114,7 @@ class _Expander:
         graph = part.graph
         if part.variables:
             raise self.lacking(node, "a variable tensor inside a sub-graph")
-        self.budget -= len(graph.values) + len(graph.nodes)
-        if self.budget < 0:
-            raise self.bad(node, f"sub-graphs are called for more than {MAX_COPIES} operators and values")
+        self.charge(node, len(graph.values) + len(graph.nodes))
         self.check(node, graph, values)
         made = {i for inner in graph.nodes for i in inner.outputs}
         place = {ABSENT: ABSENT, **dict(zip(graph.inputs, node.inputs, strict=True))}
@@ -142,6 +154,52 @@ class _Expander:
                     raise self.bad(node, f"{a.name!r} is {a.dtype.value}, the sub-graph has {b.dtype.value}")
                 if a.quantization != b.quantization:
                     raise self.lacking(node, f"{a.name!r} is quantised in another way inside the sub-graph")
+
+    # ---------------------------------------------------------------- cases
+
+    def branches(self, node: Node) -> list[int]:
+        indices = node.attrs["branch_subgraph_indices"]
+        if not indices:
+            raise self.bad(node, "no branch, expected 1 or more")
+        if len(indices) > MAX_DEPTH:
+            raise self.lacking(node, f"{len(indices)} branches, at most {MAX_DEPTH}")
+        return [self.known(node, index) for index in indices]
+
+    def case(self, node: Node, branches: Sequence[Part], values: list[Value], number: int = 0) -> list[Node]:
+        """Branch `number` where input 0 is that number, else one of those that follow, or the last."""
+        branch = replace(node, inputs=node.inputs[1:])
+        if len(branches) == 1:
+            return self.called(branch, branches[0], values)
+        index = values[node.inputs[0]]
+        literal, test = len(values), len(values) + 1
+        values.append(
+            Value(f"{index.name}/{number}", (), index.dtype, data=np.array(number, index.dtype.numpy))
+        )
+        values.append(Value(f"{index.name}=={number}", index.shape, DType.BOOL))
+        inside, inner = self.inside(node, values)
+        then = self.called(replace(inner, inputs=inner.inputs[1:]), branches[0], inside)
+        attrs = {"then_subgraph_index": self.new(inner, inside, then)}
+        inside, inner = self.inside(node, values)
+        attrs["else_subgraph_index"] = self.new(
+            inner, inside, self.case(inner, branches[1:], inside, number + 1)
+        )
+        return [
+            Node("EQUAL", (node.inputs[0], literal), (test,), source=node.source),
+            Node("IF", (test, *node.inputs), node.outputs, MappingProxyType(attrs), node.source),
+        ]
+
+    def inside(self, node: Node, values: Sequence[Value]) -> tuple[list[Value], Node]:
+        """The node in a graph of its own, of which its inputs and outputs are the values so far."""
+        ends = [replace(values[i], data=None) for i in (*node.inputs, *node.outputs)]
+        self.charge(node, len(ends))
+        inputs = tuple(range(len(node.inputs)))
+        return ends, replace(node, inputs=inputs, outputs=tuple(range(len(inputs), len(ends))))
+
+    def new(self, node: Node, values: Sequence[Value], nodes: Sequence[Node]) -> int:
+        """The number of a sub-graph of these operators, with the inputs and outputs of the node."""
+        self.parts.append(Part(Graph(tuple(values), tuple(nodes), node.inputs, node.outputs), frozenset()))
+        self.done[len(self.parts) - 1] = self.parts[-1]
+        return len(self.parts) - 1
 
     # ---------------------------------------------------------------- bodies
 

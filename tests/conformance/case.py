@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import tflite as bindings
 
 from runtime.exporters import tflite as exporter
 from runtime.exporters.tflite import ModelSpec, OpSpec, Row, TensorSpec
@@ -308,6 +309,16 @@ def exactly(scale: float, zero_point: int) -> dict[str, Any]:
     return {"scale": (scale,), "zero_point": (zero_point,)}
 
 
+CASE, CASE_OPTIONS = "STABLEHLO_CASE", "StablehloCaseOptions"
+"""Newer than the bindings."""
+
+
 def written(spec: ModelSpec) -> bytes:
-    with mock.patch.object(exporter, "OPERATORS", WRITTEN):
+    operators = mock.patch.object(
+        bindings.BuiltinOperator, CASE, schema.BuiltinOperator.STABLEHLO_CASE, create=True
+    )
+    options = mock.patch.object(
+        bindings.BuiltinOptions2, CASE_OPTIONS, schema.BuiltinOptions2.StablehloCaseOptions, create=True
+    )
+    with mock.patch.object(exporter, "OPERATORS", WRITTEN), operators, options:
         return Writer(spec).model()

@@ -26,8 +26,8 @@ def graph(
 ) -> ModelSpec:
     """A graph of operators (kind, inputs, outputs), names apart by spaces.
 
-    Tensors are of `dtype` and `shape`, but names that begin with n are scalars, with t booleans, with h
-    handles.
+    Tensors are of `dtype` and `shape`, but names that begin with n are scalars, with t booleans, with k
+    scalars of int32, with h handles.
     """
     tensors = {
         name: TensorSpec.constant(name, np.asarray(data, dtype)) for name, data in (constants or {}).items()
@@ -43,7 +43,7 @@ def graph(
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...]) -> TensorSpec:
-    kinds = {"n": ((), dtype), "t": ((), "bool"), "h": ((), "resource")}
+    kinds = {"n": ((), dtype), "t": ((), "bool"), "k": ((), "int32"), "h": ((), "resource")}
     return TensorSpec(name, *kinds.get(name[0], (shape, dtype)))
 
 
@@ -82,6 +82,29 @@ def call_model(op: str, field: str, parts: tuple[list[Any], ...], outputs: str =
         return graph(dtype, "a b", f"{first} {second}", operators, subgraphs=graphs)
 
     return build
+
+
+CHOICES: tuple[tuple[list[Any], Callable[[Any, Any], Any]], ...] = (
+    ([("ADD", "a b", "y")], lambda a, b: a + b),
+    ([("SUB", "b a", "u"), ("MUL", "u c", "y")], lambda a, b: (b - a) * 2),
+    ([("MAXIMUM", "a b", "y")], lambda a, b: np.maximum(a, b)),
+    ([("SUB", "a c", "y")], lambda a, _: a - 2),
+)
+
+
+def case_model(count: int) -> Build:
+    """y = the choice number k of the first `count`, the last one for a number that none has."""
+
+    def build(dtype: str) -> ModelSpec:
+        parts = tuple(graph(dtype, "a b", "y", ops, {"c": np.full(SHAPE, 2)}) for ops, _ in CHOICES[:count])
+        choose = ("STABLEHLO_CASE", "k a b", "y", {"branch_subgraph_indices": tuple(range(1, count + 1))})
+        return graph(dtype, "k a b", "z", [choose, ("ADD", "y a", "z")], subgraphs=parts)
+
+    return build
+
+
+def _chosen(k: Any, a: Any, b: Any, count: int) -> list[Any]:
+    return [CHOICES[int(k) if 0 <= k < count else count - 1][1](a, b) + a]
 
 
 def while_model(body: list[Any], carried: str, after: str, op: str = "WHILE") -> Build:
@@ -202,6 +225,19 @@ def _twice(part: Callable[[Any, Any], list[Any]]) -> Callable[..., list[Any]]:
 
 CROSSED = ("swapped", "one from the other")
 CASES = [
+    *(
+        Case(
+            "STABLEHLO_CASE",
+            (X((), (k, k), "int32"), X(SHAPE), X(SHAPE)),
+            {"count": count},
+            types=COUNT,
+            graphs=case_model(count),
+            expect=_chosen,
+            late=True,
+        )
+        for count in (1, 2, 3, 4)
+        for k in range(-1, count + 1)
+    ),
     *(
         Case(
             op,

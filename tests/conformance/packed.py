@@ -18,7 +18,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SHORT = frozenset({"new_shape", "squeeze_dims", "boundaries"})
 """Options that are lists of 32 bits."""
-LISTS = {"window_reversal": "bool", "precision_config": "uint32", "composite_attributes": "uint8"}
+LISTS = {
+    "window_reversal": "bool",
+    "precision_config": "uint32",
+    "composite_attributes": "uint8",
+    "branch_subgraph_indices": "int32",
+}
 """Element types of the lists of StableHLO's options that are not of 64 bits."""
 
 
@@ -132,6 +137,10 @@ class Writer(exporter._Writer):
         )
 
     def table(self, name: str, **fields: float) -> int:
+        if name == "StablehloCaseOptions":
+            self.builder.StartObject(1)
+            self.builder.PrependUOffsetTRelativeSlot(0, fields["BranchSubgraphIndices"], 0)
+            return int(self.builder.EndObject())
         if name == "Tensor" and self.sparsity:
             fields, self.sparsity = {**fields, "Sparsity": self.sparsity}, 0
         if name == "Tensor" and self.blockwise:

@@ -69,6 +69,25 @@ def test_calls_of_calls_do_not_multiply_without_end(monkeypatch: pytest.MonkeyPa
         load(model, "model")
 
 
+def choosing(*indices: int) -> ModelSpec:
+    choice = ("STABLEHLO_CASE", "k a b", "y", {"branch_subgraph_indices": indices})
+    return graph("float32", "k a b", "y", [choice], subgraphs=(part(ADDED), part([choice], "k a b")))
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (choosing(), ModelError, "no branch, expected 1 or more"),
+        (choosing(1, 3), ModelError, r"sub-graph 3 is outside 1\.\.2"),
+        (choosing(1, 2), ModelError, "call each other more than 16 deep"),
+        (choosing(*[1] * 17), UnsupportedError, "17 branches, at most 16"),
+    ],
+)
+def test_cases_that_do_not_fit_are_refused(model: ModelSpec, error: type[EngineError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load(written(model), "model")
+
+
 def test_another_quantisation_inside_is_refused() -> None:
     outer = TensorSpec("a", (2,), "int8", scale=(0.5,), zero_point=(0,))
     inner = TensorSpec("a", (2,), "int8", scale=(0.25,), zero_point=(0,))

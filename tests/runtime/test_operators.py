@@ -1,11 +1,12 @@
-"""The operator table agrees with the schema bindings and with the rules of every pass."""
+"""The operator table agrees with the schema, its bindings and the rules of every pass."""
 
 from __future__ import annotations
 
 import pytest
-import tflite as schema
+import tflite as bindings
 
 from runtime import decompose, shapes
+from runtime.importers import schema
 from runtime.operators import ACTIVATION, LINKED, MANY, OPERATORS, PADDING
 
 
@@ -22,7 +23,7 @@ def test_a_row_names_what_the_schema_has(name):
 
 
 @pytest.mark.parametrize(
-    ("names", "enum"), [(PADDING, schema.Padding), (ACTIVATION, schema.ActivationFunctionType)]
+    ("names", "enum"), [(PADDING, bindings.Padding), (ACTIVATION, bindings.ActivationFunctionType)]
 )
 def test_enums_are_the_schemas(names, enum):
     assert {number: name for name, number in vars(enum).items() if name[0] != "_"} == names

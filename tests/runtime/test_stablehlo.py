@@ -12,6 +12,7 @@ from runtime.errors import EngineError, ModelError, UnsupportedError
 from runtime.importers.tflite import load
 from runtime.infer import infer
 from tests.conformance.case import Case, Maker, X, ints
+from tests.conformance.stablehlo.product import CHANNELS_LAST, DOT, layout
 
 BIG = 2**40
 GATHER = {
@@ -44,6 +45,17 @@ def scatter(updates: tuple[int, ...] = (4, 3), body: str = "", **changed: Any) -
 
 def window(*shape: int, body: str = "STABLEHLO_ADD", **options: Any) -> Case:
     return Case("STABLEHLO_REDUCE_WINDOW", (X(shape), X(())), options, body=body)
+
+
+def dot(batched: Any, contracted: Any) -> Case:
+    return Case(
+        "STABLEHLO_DOT_GENERAL", (X((2, 3)), X((3, 2))), dict(zip(DOT, (*batched, *contracted), strict=True))
+    )
+
+
+def convolution(**changed: Any) -> Case:
+    options = {**layout(CHANNELS_LAST), "batch_group_count": 1, **changed}
+    return Case("STABLEHLO_CONVOLUTION", (X((1, 4, 5, 4)), X((2, 2, 4, 2))), options)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +131,20 @@ def window(*shape: int, body: str = "STABLEHLO_ADD", **options: Any) -> Case:
             Case("STABLEHLO_DYNAMIC_SLICE", (X((4, 4)), ints(1)), {"slice_sizes": (1, 1)}),
             "1 start indices, expected a scalar for each axis",
         ),
+        (dot(((0,), (0,)), ((0,), (1,))), r"axes \[0\] of lhs are batched and contracted"),
+        (dot(((), ()), ((1,), (1,))), r"axes \(1,\) of \(2, 3\) and \(1,\) of \(3, 2\) differ"),
+        (dot(((), ()), ((2,), (0,))), r"lhs_contracting_dimensions \(2,\)"),
+        (convolution(feature_group_count=2), "4 channels by 2 kernels of 4"),
+        (convolution(feature_group_count=0), "feature_group_count = 0"),
+        (convolution(input_spatial_dimensions=(1, 1)), r"axes \(0, 1, 1, 3\)"),
+        (convolution(output_spatial_dimensions=()), r"axes \(0, 3\)"),
+        (convolution(window_strides=(1, 0)), r"window_strides \(1, 0\)"),
+        (convolution(padding=(-2, -2, 0, 0)), r"shape \(1, -1, 4, 2\), expected sizes"),
+        (
+            Case("REDUCE_WINDOW", (X((4,)), X(()), *map(ints, (2, 1, 0))), {"reduce_function": 1}),
+            r"window_dilations \(0,\)",
+        ),
+        (Case("REDUCE_WINDOW", (X((4,)), X(()), *map(ints, (2, 1, 1)))), "reduce_function = 0, expected"),
         (Case("STABLEHLO_DYNAMIC_UPDATE_SLICE", (X((4,)), X((5,)), ints(1))), "does not fit into"),
     ],
 )  # fmt: skip
@@ -132,6 +158,7 @@ def test_what_contradicts_itself_is_refused(case: Case, message: str) -> None:
     [
         (window(4, body="SUB", window_dimensions=(2,)), "a body that is not one operator of its two inputs"),
         (window(4, body="", window_dimensions=(2,)), "no rule for a reduction of f32 by set"),
+        (convolution(batch_group_count=2), "2 groups of batches, expected 1"),
         (scatter(body="STABLEHLO_OR"), "no rule for or of f32"),
         (
             Case("STABLEHLO_COMPARE", (X((2,)),) * 2, {"compare_type": 2}, out_type="bool"),

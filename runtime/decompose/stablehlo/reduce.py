@@ -14,7 +14,7 @@ from runtime.decompose.rule import Lowering, call, load
 from runtime.decompose.stablehlo.views import pad
 from runtime.graph import DType
 from runtime.shapes.stablehlo.views import PADS
-from runtime.shapes.stablehlo.windows import sliding
+from runtime.shapes.stablehlo.windows import listed, sliding
 from runtime.strides import dense
 
 Reduction = Literal["sum", "prod", "max", "min", "any", "all"]
@@ -47,6 +47,11 @@ def reduce_window(low: Lowering) -> None:
     folded(low, patches, math.prod(out[:moving]), math.prod(window), math.prod(out[moving:]))
 
 
+def reduce_window_of_lists(low: Lowering) -> None:
+    attrs = {**listed(low.x), "computation": low.x.attr("reduce_function")}
+    low.by(reduce_window, "STABLEHLO_REDUCE_WINDOW", low.node.inputs[:2], attrs)
+
+
 def folded(low: Lowering, value: int, outer: int, axis: int, inner: int) -> None:
     """The computation over `axis` of [outer, axis, inner] of a value, and of that and the initial value."""
     dtype, how, count = low.out.dtype, low.x.attr("computation"), (low.out.elements,)
@@ -70,4 +75,8 @@ def folded(low: Lowering, value: int, outer: int, axis: int, inner: int) -> None
     low.map(program, [reduced, first], compute=compute_type(dtype), sizes=count)
 
 
-RULES = {"STABLEHLO_REDUCE": reduce, "STABLEHLO_REDUCE_WINDOW": reduce_window}
+RULES = {
+    "STABLEHLO_REDUCE": reduce,
+    "STABLEHLO_REDUCE_WINDOW": reduce_window,
+    "REDUCE_WINDOW": reduce_window_of_lists,
+}

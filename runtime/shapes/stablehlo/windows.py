@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime.graph import Shape
 from runtime.shapes.operands import Operands, Rule
@@ -59,10 +59,29 @@ def _reduce_window(x: Operands) -> list[Shape]:
     return [tuple(axis.out for axis in sliding(x))]
 
 
+WINDOW = ("window_dimensions", "window_strides", "window_dilations")
+
+
+def listed(x: Operands) -> dict[str, tuple[int, ...]]:
+    """The attributes of STABLEHLO_REDUCE_WINDOW from the operands of TFLite's own REDUCE_WINDOW."""
+    lists = {name: x.constant(i) for i, name in enumerate(WINDOW, start=2)}
+    if empty := [name for name, numbers in lists.items() if not numbers]:
+        raise x.bad(f"{empty[0]} is empty, expected a number for each axis of {x.shape(0)}")
+    return {**lists, "base_dilations": (), "padding": ()}
+
+
+def _reduce_window_of_lists(x: Operands) -> list[Shape]:
+    return _reduce_window(replace(x, node=replace(x.node, attrs=listed(x))))
+
+
 def _reduce(x: Operands) -> list[Shape]:
     initial(x)
     axes = distinct(x, "dimensions", len(x.shape(0)), ordered=False)
     return [tuple(size for axis, size in enumerate(x.shape(0)) if axis not in axes)]
 
 
-RULES: dict[str, Rule] = {"STABLEHLO_REDUCE_WINDOW": _reduce_window, "STABLEHLO_REDUCE": _reduce}
+RULES: dict[str, Rule] = {
+    "STABLEHLO_REDUCE_WINDOW": _reduce_window,
+    "REDUCE_WINDOW": _reduce_window_of_lists,
+    "STABLEHLO_REDUCE": _reduce,
+}

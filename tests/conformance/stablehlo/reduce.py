@@ -68,6 +68,14 @@ def slid(body: str) -> Callable[..., list[Array]]:
     return expect
 
 
+def slid_by(body: str) -> Callable[..., list[Array]]:
+    return lambda x, first, window, strides, dilations, reduce_function: slid(body)(  # noqa: ARG005
+        x, first, tuple(window), tuple(strides), (), tuple(dilations)
+    )
+
+
+FUNCTIONS = tuple(map("STABLEHLO_{}".format, ("ADD", "MULTIPLY", "MINIMUM", "MAXIMUM", "AND", "OR")))
+"""Those that REDUCE_WINDOW has numbers for, from 1 on."""
 REDUCES = (
     ((4, 6), (0,)),
     ((4, 6), (1,)),
@@ -116,4 +124,22 @@ CASES = [
         for body, (_, types, span) in BODIES.items()
         for shape, windows in WINDOWS
     ),  # TFLite has no kernel of STABLEHLO_OR, and so no body of it
+    *(
+        Case(
+            "REDUCE_WINDOW",
+            (X(shape, span), X((), span), *(np.array(numbers) for numbers in lists)),
+            {"reduce_function": function},
+            types,
+            same=True,
+            expect=slid_by(body),
+            late=True,
+        )
+        for function, body in enumerate(FUNCTIONS, start=1)
+        for _, types, span in (BODIES[body],)
+        for shape, lists in (
+            ((6,), ((3,), (1,), (1,))),
+            ((4, 5), ((2, 3), (1, 2), (1, 1))),
+            ((1, 4, 5, 2), ((1, 2, 2, 1), (1, 2, 1, 1), (1, 1, 2, 1))),
+        )
+    ),
 ]  # fmt: skip
