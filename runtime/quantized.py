@@ -99,7 +99,7 @@ def _bits(exponent: Array | int) -> Array:
 EXP_INTEGER_BITS = 5
 """Of the argument, Q5.26; the result is Q0.31."""
 _EXP_FRACTION_BITS = 31 - EXP_INTEGER_BITS
-_EXP_OF_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+EXP_OF_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 """exp(-2^k) for k = -2..4 in Q0.31."""
 
 
@@ -109,7 +109,7 @@ def exp_on_negative_values(a: Array) -> Array:
     within = (a & (quarter - 1)) - quarter
     result = _exp_within_quarter(saturating_shift_left(within, EXP_INTEGER_BITS))
     remainder = within - a
-    for power, factor in enumerate(_EXP_OF_POWERS):
+    for power, factor in enumerate(EXP_OF_POWERS):
         bit = 1 << (_EXP_FRACTION_BITS - 2 + power)
         result = np.where(remainder & bit, doubling_high_multiply(result, np.array(factor)), result)
     return np.where(a == 0, I32_MAX, result).astype(np.int32)

@@ -4,11 +4,12 @@ normalisation, clips. What does not depend on the step before is multiplied for 
 
 from __future__ import annotations
 
+from runtime.decompose import lstm_float, lstm_integer
 from runtime.decompose.lstm_basic import basic
-from runtime.decompose.lstm_float import Step, check_types
 from runtime.decompose.lstm_layer import Gates
 from runtime.decompose.rule import Lowering
 from runtime.decompose.steps import in_time, joined, over_time
+from runtime.graph import DType
 from runtime.shapes.lstm import AUX, BACKWARD, FORWARD, FULL, crossed
 from runtime.shapes.lstm import sequence as sizes_of
 
@@ -17,19 +18,23 @@ def one_step(low: Lowering) -> None:
     if low.x.attr("kernel_type") == "BASIC":
         basic(low)
         return
-    check_types(low, FULL)
     one_way(low, Gates(low, FULL, 1, low.x.shape(0)[0]), True)
 
 
 def unidirectional(low: Lowering) -> None:
-    check_types(low, FULL)
     steps, rows, _ = sizes_of(low.x)
     one_way(low, Gates(low, FULL, steps, rows), bool(low.x.attr("time_major")))
 
 
 def one_way(low: Lowering, gates: Gates, major: bool) -> None:
     output, *finals = low.node.outputs
-    step = Step(gates)
+    step: lstm_float.Step | lstm_integer.Step
+    if low.x.value(0).dtype is DType.I8:
+        lstm_integer.check_types(low)
+        step = lstm_integer.Step(gates, major)
+    else:
+        lstm_float.check_types(low, FULL)
+        step = lstm_float.Step(gates)
     results = over_time(
         low, gates.steps, step.sequences(in_time(low, 0, major), None), gates.states, finals, step
     )
@@ -38,14 +43,14 @@ def one_way(low: Lowering, gates: Gates, major: bool) -> None:
 
 def bidirectional(low: Lowering) -> None:
     """An auxiliary input without weights is what the backward layer reads; with weights, both do as well."""
-    check_types(low, FORWARD, BACKWARD)
+    lstm_float.check_types(low, FORWARD, BACKWARD)
     (steps, rows, _), major = sizes_of(low.x), bool(low.x.attr("time_major"))
     aux = None if low.x.values[AUX] is None else in_time(low, AUX, major)
     data, cross = in_time(low, 0, major), crossed(low.x)
     results, units, finals = [], [], low.node.outputs[-4:]
     for layer, reverse in ((FORWARD, False), (BACKWARD, True)):
         gates = Gates(low, layer, steps, rows)
-        step, alone = Step(gates), aux is not None and reverse and not cross
+        step, alone = lstm_float.Step(gates), aux is not None and reverse and not cross
         own = step.sequences(aux if alone and aux is not None else data, aux if cross else None)
         ends, finals = finals[:2], finals[2:]
         results += over_time(low, steps, own, gates.states, ends, step, reverse)

@@ -103,10 +103,9 @@ class Step:
         if not gates.norm:
             return self.sum(at, gate, products, c)
         own = Columns(low, at.rows, at.width)
-        scale, bias = (gates.one(first, gate) for first in (gates.layer.norm, gates.layer.bias))
-        assert scale is not None and bias is not None
         value = own.write(self.sum(own, gate, products, c))
-        return at.of(normalised(low, value, at.rows, at.width, low.use(scale), low.use(bias)))
+        weights, bias = (low.use(i) for i in gates.normal(gate))
+        return at.of(normalised(low, value, at.rows, at.width, weights, bias))
 
     def sum(self, at: Columns, gate: int, products: Sequence[int], c: int) -> Program:
         first, width = self.gates.there.index(gate) * at.width, self.gates.width

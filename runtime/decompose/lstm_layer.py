@@ -54,6 +54,12 @@ class Gates:
     def peephole(self, gate: int) -> int | None:
         return self.one(self.layer.peephole, {INPUT: 0, FORGET: 1, OUTPUT: 2}[gate]) if gate != CELL else None
 
+    def normal(self, gate: int) -> tuple[int, int]:
+        """The weights and the bias of a gate that is normalised."""
+        weights, bias = (self.one(first, gate) for first in (self.layer.norm, self.layer.bias))
+        assert weights is not None and bias is not None
+        return weights, bias
+
     @property
     def projection(self) -> tuple[int | None, int | None]:
         """Weights and bias."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 from tests.conformance.case import FLOAT, B, Case, Operand, Options, V, W, X
@@ -63,6 +64,45 @@ def sequence(
     return Case("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, {**every, "time_major": major}, FLOAT, runs=3)
 
 
+OUT, CELL_SCALE = (0.008, -3), 2.0**-11
+"""Of integers: (scale, zero point) of the output."""
+
+
+def integer(
+    steps: int,
+    batch: int,
+    depth: int,
+    cells: int,
+    parts: Sequence[str] = (),
+    major: bool | None = False,
+    units: int = 0,
+    scales: tuple[float, float] = (0.01, CELL_SCALE),
+    hidden: tuple[float, int] = (0.007, 5),
+    **options: object,
+) -> Case:
+    """The same on int8, of `units` units; `scales` are the weights' and the cell's."""
+    units, (scale, cell_scale) = units or cells, scales
+    shape = (batch, depth) if major is None else (steps, batch, depth) if major else (batch, steps, depth)
+    weights = [
+        replace(
+            w, scale=scale if len(w.shape) == 2 else 2.0**-14, dtype="int8" if len(w.shape) == 2 else "int16"
+        )
+        if isinstance(w, W)
+        else w
+        for w in (*cell(depth, cells, units, parts), *norm(cells, parts))
+    ]
+    states = V((batch, units), stored=OUT), V((batch, cells), "int16", (cell_scale, 0))
+    operands = (X(shape), *weights[:-4], *states, *weights[-4:])
+    gates = [(2.0**-12 * (1 + i / 3), 0) for i in range(4)]
+    op = "LSTM" if major is None else "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    every: Options = {
+        **TANH,
+        **options,
+        **({"kernel_type": FULL} if major is None else {"time_major": major}),
+    }
+    return Case(op, operands, every, ("int8",), out_scale=OUT, runs=3, between=(*gates, hidden))
+
+
 def both_ways(
     sizes: tuple[int, int, int, int], parts: Sequence[str], aux: str, kind: str, **options: object
 ) -> Case:
@@ -86,6 +126,44 @@ def both_ways(
 
 
 CASES = [
+    *(
+        integer(*sizes, parts, major)
+        for sizes, parts, major in product(
+            ((1, 1, 3, 4), (3, 1, 2, 5), (4, 2, 3, 4)),
+            (
+                (), ("cifg",), ("peephole",), ("norm",), ("projection",), ("projection", "projection bias"),
+                ("cifg", "peephole"), ("cifg", "norm"), ("peephole", "norm"), PARTS, PARTS[1:],
+            ),
+            (True, False, None),
+        )
+        if major is not None or sizes[0] == 1
+    ),
+    *(
+        integer(3, batch, 3, 4, parts, major, units)
+        for batch, units, major, parts in product(
+            (1, 3), (2, 3), (True, False, None), (PARTS[2:4], PARTS[1:4], ("cifg", "projection"), PARTS)
+        )
+    ),
+    *(
+        integer(3, 2, 3, 4, parts, major, cell_clip=cell_clip, proj_clip=proj_clip)
+        for cell_clip, proj_clip in ((0.5, 0.0), (0.0, 0.3), (2.0, 0.5), (100.0, 5.0))
+        for parts, major in product(((), ("projection",), PARTS), (True, None))
+    ),
+    *(
+        integer(4, 2, 3, 4, parts, True, scales=(scale, 2.0**power))
+        for scale, power, parts in product((0.0005, 0.05), range(-15, -8), ((), PARTS))
+    ),
+    *(
+        integer(4, 2, 3, 4, parts, True, hidden=hidden)
+        for hidden in ((0.004, -128), (0.004, 127), (0.01, 0), (0.02, -128))
+        for parts in ((), ("projection",), PARTS)
+    ),
+    *(  # one cell has no variance
+        integer(3, 2, 3, cells, ("norm", *more), True)
+        for cells, more in product((1, 2, 3, 7, 33), ((), ("cifg",), ("peephole",)))
+    ),
+    integer(2, 2, 40, 33, PARTS[2:4], True, 17),
+    integer(2, 2, 40, 16, PARTS[2:4], True, 40),
     *(
         sequence(*sizes, parts, major)
         for sizes, parts, major in product(

@@ -69,6 +69,7 @@ LONG = {**TANH, "time_major": True, "merge_outputs": True}
 BOTH = both_ways(SIZES, "int8", "crossed", {**TIME, "merge_outputs": False})
 EVERY = lstm.sequence(*SIZES, lstm.PARTS[1:])
 STEP, COUPLED = (lstm.sequence(*SIZES, parts, None, "int8") for parts in ((), ("cifg", "norm")))
+INTEGER, NORMED = (lstm.integer(*SIZES, parts) for parts in (("projection",), ("norm",)))
 BASIC = next(case for case in lstm.CASES if case.options.get("kernel_type") == lstm.BASIC)
 WAYS = lstm.both_ways(SIZES, (), "crossed", "", **TIME, merge_outputs=False)
 SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
@@ -106,6 +107,19 @@ SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
         (put(STEP, 3, W((4, 3), None)), "no rule for element types"),
         (put(STEP, 4, W((4, 3), 0, "int8")), "quantised per axis"),
         (put(COUPLED, 20, W((4,), None)), "input 20 is not expected"),
+        (put(INTEGER, 1, W((4, 3), None, "int16")), "no rule for element types"),
+        (put(INTEGER, 13, B(4, "int64")), "no rule for element types"),
+        (put(INTEGER, 19, V((2, 4), "int16", (0.0003, 0))), "scale is 0.0003, expected a power of two"),
+        (put(INTEGER, 19, V((2, 4), "int16", (2.0**-8, 0))), r"scale is 2\^-8, expected"),
+        (put(INTEGER, 16, X((4, 4))), "the weights of the projection are not constant"),
+        (replace(INTEGER, between=()), "0 tensors between its steps, expected 5"),
+        (
+            replace(INTEGER, between=(*INTEGER.between[:4], (0.0, 0))),
+            "tensor 4 between its steps has no scale",
+        ),
+        (replace(INTEGER, between=(*INTEGER.between[:4], (0.1, 300))), "has the zero point 300"),
+        (replace(NORMED, between=((0.0, 0), *NORMED.between[1:])), "tensor 0 between its steps has no scale"),
+        (put(NORMED, 21, W((4,), None, "int16", scale=2.0**18)), "expected less than 2\\^18"),
         (put(BASIC, 2, W((16, 6), None)), r"input 2 has shape \(16, 6\), expected \(16, 7\)"),
         (put(BASIC, 4, X((1, 4))), "input 4 is not a variable tensor"),
         (replace(BASIC, operands=(*BASIC.operands, None)), "6 inputs of a basic kernel, expected 5"),
