@@ -42,7 +42,8 @@ class Model:
 
     `input_shapes` replaces the shapes that the file declares, by tensor index; `kernels` says which of
     TFLite's sets of kernels the integers follow; `keep_all` makes every intermediate tensor of the file one
-    more output; `name` stands in messages; a backend may keep in `cache_dir` what it makes of the weights.
+    more output; `name` stands in messages; a backend may keep in `cache_dir` what it makes of the weights;
+    `subgraph` is which of the file's graphs it is, that of a signature.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Model:
     kernels: Kernels = "builtin"
     keep_all: bool = False
     cache_dir: Path | None = None
+    subgraph: int = 0
 
     @cached_property
     def digest(self) -> str:
@@ -59,7 +61,7 @@ class Model:
     @cached_property
     def graph(self) -> Graph:
         """GRAPH level, every shape known. Raises ModelError, UnsupportedError."""
-        graph = importers.load(self.data, self.name, self.input_shapes)
+        graph = importers.load(self.data, self.name, self.input_shapes, self.subgraph)
         graph = infer(graph, self.input_shapes)
         if not self.keep_all:
             return graph

@@ -159,7 +159,11 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A named way to call the model: argument name -> value id."""
+    """A named way to call the model: argument name -> value id.
+
+    `subgraph` is which graph of the model file it calls, whose ids these are; None for the one that has it.
+    """
 
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
+    subgraph: int | None = None

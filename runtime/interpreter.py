@@ -7,6 +7,7 @@ an array that `tensor()` gave may be held across `invoke()`, and a batch dimensi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,19 +61,41 @@ class Interpreter:
             self._model = read(model_content or b"", cache_dir=cache_dir)
             if self._file is not None:
                 self._model = replace(self._model, name=self._file.path.name, data=self._file.read())
-            self._graph = self._model.graph
-            self._declared = declared_shapes(self._model.data, self._model.name)
         except EngineError as error:
             raise ValueError(str(error)) from error
-        self._inputs, self._outputs = self._graph.inputs, self._graph.outputs
+        self._backend = BACKENDS[backend]()
+        self._open()
         if getattr(experimental_op_resolver_type, "name", "") == "BUILTIN_REF":
             self._model = replace(self._model, kernels="reference")
         if experimental_preserve_all_tensors:
             self._model = replace(self._model, keep_all=True)
-        self._backend = BACKENDS[backend]()
+
+    def _open(self) -> None:
+        """Reads the model, which no program runs yet. Raises ValueError."""
+        try:
+            self._graph = self._model.graph
+            self._declared = declared_shapes(self._model.data, self._model.name, self._model.subgraph)
+        except EngineError as error:
+            raise ValueError(str(error)) from error
+        self._inputs, self._outputs = self._graph.inputs, self._graph.outputs
         self._program: Program | None = None
         self._arrays: dict[int, Array] = dict(self._graph.constants())
         self._constants: frozenset[int] = frozenset()
+        self._others: dict[int, Interpreter] = {}
+
+    def _other(self, subgraph: int) -> Interpreter:
+        """This interpreter on another graph of the model file, made when first asked for."""
+        if subgraph not in self._others:
+            other = copy(self)
+            try:
+                whole = replace(self._whole_model(), input_shapes={}, subgraph=subgraph, keep_all=False)
+            except EngineError as error:
+                raise ValueError(str(error)) from error
+            other._model = whole
+            other._open()
+            other._model = replace(whole, keep_all=self._model.keep_all)
+            self._others[subgraph] = other
+        return self._others[subgraph]
 
     # ---------------------------------------------------------------- life
 
@@ -173,7 +196,7 @@ class Interpreter:
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """A copy of an input, output or constant. Raises ValueError for any other tensor."""
         if subgraph_index:
-            raise ValueError(f"subgraph {subgraph_index} does not exist: the model has one")
+            raise ValueError(f"subgraph {subgraph_index}: only tensors of the first can be read by index")
         return self._array(tensor_index).copy()
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
@@ -201,7 +224,10 @@ class Interpreter:
         }
 
     def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
-        """Raises ValueError for an unknown key, or for none where there is not exactly one signature."""
+        """One of a graph beside the first has a program of its own.
+
+        Raises ValueError for an unknown key, or for none where there is not exactly one signature.
+        """
         keys = list(self._graph.signatures)
         if signature_key is None and len(keys) != 1:
             raise ValueError(
@@ -210,7 +236,8 @@ class Interpreter:
         key = keys[0] if signature_key is None else signature_key
         if key not in keys:
             raise ValueError(f"signature {key!r} is unknown: expected one of {keys}")
-        return SignatureRunner(self, key)
+        subgraph = self._graph.signatures[key].subgraph
+        return SignatureRunner(self if subgraph is None else self._other(subgraph), key)
 
     def _array(self, index: int) -> Array:
         if index in self._constants and index not in self._arrays:

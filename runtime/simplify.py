@@ -137,7 +137,9 @@ def prune(graph: Graph) -> Graph:
         tuple(_renumbered(node, number) for node in reversed(nodes)),
         tuple(number[i] for i in graph.inputs),
         tuple(number[i] for i in graph.outputs),
-        MappingProxyType({key: _signature(s, number) for key, s in graph.signatures.items()}),
+        MappingProxyType(
+            {key: _signature(s, number) for key, s in graph.signatures.items() if s.subgraph is None}
+        ),
         tuple(replace(s, value=number[s.value], final=number[s.final]) for s in graph.states),
     )
 

@@ -47,6 +47,10 @@ class TfliteBackend:
             raise UnsupportedError(f"{model.name}: the tflite backend reads .tflite files alone")
         if model.keep_all:
             raise UnsupportedError(f"{model.name}: the tflite backend does not keep intermediate tensors")
+        if model.subgraph:
+            raise UnsupportedError(
+                f"{model.name}: the tflite backend runs the first of the file's graphs alone"
+            )
         with contextlib.suppress(UnsupportedError):
             _ = model.graph
         rehearse(model)

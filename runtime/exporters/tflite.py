@@ -75,7 +75,8 @@ class OpSpec:
 class ModelSpec:
     """One graph, operators in order of execution; `signature` is its key (its names are the tensors').
 
-    `subgraphs` are what its control flow calls, numbered from 1; they have none of their own.
+    `subgraphs` are what its control flow calls, or their own signatures, numbered from 1; they have no
+    sub-graphs of their own.
     """
 
     tensors: tuple[TensorSpec, ...]
@@ -300,7 +301,11 @@ class _Writer:
                 [self.table("Buffer"), *(self.buffer(tensor) for _, tensor in self.constants)]
             ),
             SignatureDefs=self.offsets(
-                [] if main.spec.signature is None else [self.signature(main, main.spec.signature)]
+                [
+                    self.signature(scope, scope.spec.signature)
+                    for scope in self.scopes
+                    if scope.spec.signature is not None
+                ]
             ),
         )
         self.builder.Finish(root, FILE_IDENTIFIER)
@@ -380,6 +385,7 @@ class _Writer:
             Inputs=self.offsets([self.tensor_map(scope, name) for name in scope.spec.inputs]),
             Outputs=self.offsets([self.tensor_map(scope, name) for name in scope.spec.outputs]),
             SignatureKey=self.builder.CreateString(key),
+            SubgraphIndex=scope.number,
         )
 
     def tensor_map(self, scope: _Scope, name: str) -> int:

@@ -30,13 +30,13 @@ BRANCHES = {
 }
 
 
-def link(name: str, parts: Sequence[Part]) -> Graph:
-    """Sub-graph 0 with all that it calls; `name` stands in messages.
+def link(name: str, parts: Sequence[Part], index: int = 0) -> Graph:
+    """One sub-graph, by default the first, with all that it calls; `name` stands in messages.
 
     Raises ModelError where graphs do not fit together, UnsupportedError for variables whose first content is
-    not a constant, or that a sub-graph keeps for itself.
+    not a constant, that a sub-graph keeps for itself, or that one beside the first shares with others.
     """
-    return _Linker(name, expanded(name, parts)).main()
+    return _Linker(name, expanded(name, parts)).main(index)
 
 
 class _Linker:
@@ -67,12 +67,17 @@ class _Linker:
 
     # ---------------------------------------------------------------- the main graph
 
-    def main(self) -> Graph:
-        part = self.parts[0]
+    def main(self, index: int) -> Graph:
+        part = self.parts[index]
         for node in part.graph.nodes:
             if node.op == "CALL_ONCE":
                 self.initialise(node)
-        keys = self.keys(0, {}, 0)
+        keys = self.keys(index, {}, 0)
+        if index and keys:
+            text = (
+                f"{self.name}: sub-graph {index} uses variable {keys[0][1]!r}, which others may use as well"
+            )
+            raise UnsupportedError(f"{text}; the tflite backend may run this model")
         section = _Section(self, part, {}, keys, 0)
         linked = section.linked()
         states = [State(i, section.current[i], _zeros(part.graph.values[i])) for i in sorted(part.variables)]

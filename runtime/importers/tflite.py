@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -71,26 +71,26 @@ _GARBAGE = (
 """What the accessors, NumPy and this module's own look-ups raise when offsets point into nowhere."""
 
 
-def load(model: bytes, name: str) -> Graph:
-    """The graph of a model file; `name` stands in messages.
+def load(model: bytes, name: str, subgraph: int = 0) -> Graph:
+    """The graph of a model file, of several by default the first; `name` stands in messages.
 
     Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what
     the engine does not have (custom operators, other element types).
     """
     reader = _Reader(model, name)
     try:
-        return reader.graph()
+        return reader.graph(subgraph)
     except (ModelError, UnsupportedError):
         raise
     except _GARBAGE as error:
         raise ModelError(f"{name}: {reader.place} cannot be read ({error}); the file is damaged") from error
 
 
-def declared_shapes(model: bytes) -> dict[int, Shape]:
+def declared_shapes(model: bytes, index: int = 0) -> dict[int, Shape]:
     """The shape of every tensor as the file has it, -1 where it leaves a dimension open; for bytes that
     `load` took, of which it has not looked at the open dimensions: ModelError where they are garbage.
     """
-    subgraph = schema.Model.root(model).Subgraphs(0)
+    subgraph = schema.Model.root(model).Subgraphs(index)
     try:
         return {i: _declared_shape(subgraph.Tensors(i)) for i in range(subgraph.TensorsLength())}
     except _GARBAGE as error:
@@ -152,7 +152,7 @@ class _Reader:
 
     # ---------------------------------------------------------------- the model
 
-    def graph(self) -> Graph:
+    def graph(self, index: int) -> Graph:
         if len(self.bytes) < 16 or self.bytes[4:8] != IDENTIFIER:
             raise self.bad(f"expected a file of at least 16 bytes with {IDENTIFIER!r} at offset 4")
         model = schema.Model.root(self.bytes)
@@ -160,9 +160,14 @@ class _Reader:
             raise self.bad(f"schema version {model.Version()}, expected 3")
         if not (count := self.count(model.SubgraphsLength(), MAX_SUBGRAPHS, "sub-graphs")):
             raise self.bad("no sub-graph, expected at least 1")
-        graph = link(self.name, [self.part(model, i) for i in range(count)])
+        parts = [self.part(model, i) for i in range(count)]
+        signatures = self.signatures(model, parts)
+        if not 0 <= index < count:
+            raise self.bad(f"sub-graph {index} of {count}")
+        graph = link(self.name, parts, index)
         self.check_order(graph)
-        return replace(graph, signatures=self.signatures(model, graph))
+        own = {key: replace(s, subgraph=None) for key, s in signatures.items() if s.subgraph == index}
+        return replace(graph, signatures=MappingProxyType({**signatures, **own}))
 
     def part(self, model: Any, index: int) -> Part:
         """One sub-graph as it stands in the file. Its operators are named by their position, in all but the
@@ -423,19 +428,21 @@ class _Reader:
 
     # ---------------------------------------------------------------- signatures
 
-    def signatures(self, model: Any, graph: Graph) -> Mapping[str, Signature]:
+    def signatures(self, model: Any, parts: Sequence[Part]) -> dict[str, Signature]:
         found = {}
         for i in range(self.count(model.SignatureDefsLength(), MAX_NODES, "signatures")):
             self.place = f"signature {i}"
             entry = self.present(model.SignatureDefs(i), "the table")
             key = self.text(entry.SignatureKey())
-            if entry.SubgraphIndex():
-                raise self.lacking(f"{key!r} calls sub-graph {entry.SubgraphIndex()}, expected 0")
+            if (index := entry.SubgraphIndex()) >= len(parts):
+                raise self.bad(f"{key!r} calls sub-graph {index} of {len(parts)}")
+            graph = parts[index].graph
             found[key] = Signature(
                 self.arguments(entry.InputsLength(), entry.Inputs, graph.inputs),
                 self.arguments(entry.OutputsLength(), entry.Outputs, graph.outputs),
+                index,
             )
-        return MappingProxyType(found)
+        return found
 
     def arguments(self, length: int, read: Callable[[int], Any], ends: tuple[int, ...]) -> Mapping[str, int]:
         arguments, known = {}, frozenset(ends)

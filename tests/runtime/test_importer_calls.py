@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import tflite as bindings
 
 from runtime.errors import EngineError, ModelError, UnsupportedError
 from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec
@@ -86,6 +88,42 @@ def choosing(*indices: int) -> ModelSpec:
 def test_cases_that_do_not_fit_are_refused(model: ModelSpec, error: type[EngineError], message: str) -> None:
     with pytest.raises(error, match=message):
         load(written(model), "model")
+
+
+def signed(second: ModelSpec, *others: ModelSpec) -> ModelSpec:
+    """A file of two signatures, the second of sub-graph 1."""
+    first = graph("float32", "a b", "y", ADDED, subgraphs=(replace(second, signature="second"), *others))
+    return replace(first, signature="first")
+
+
+def test_a_signature_may_call_any_sub_graph() -> None:
+    model = written(signed(part([call(2, "b a", "u"), ("SUB", "u c", "y")]), part([("MUL", "a b", "y")])))
+    first, second = load(model, "model"), load(model, "model", 1)
+    assert [node.op for node in second.nodes] == ["MUL", "SUB"]
+    assert (first.signatures["first"].subgraph, first.signatures["second"].subgraph) == (None, 1)
+    assert (second.signatures["first"].subgraph, second.signatures["second"].subgraph) == (0, None)
+    assert dict(second.signatures["second"].inputs) == {"a": 1, "b": 2}
+    with pytest.raises(ModelError, match="sub-graph 3 of 3"):
+        load(model, "model", 3)
+
+
+def test_a_signature_of_no_sub_graph_is_refused() -> None:
+    model = bytearray(written(signed(part(ADDED))))
+    table = bindings.Model.GetRootAs(bytes(model), 0)
+    entry = next(s for s in map(table.SignatureDefs, range(2)) if s.SubgraphIndex())
+    model[entry._tab.Offset(12) + entry._tab.Pos] = 9
+    with pytest.raises(ModelError, match="'second' calls sub-graph 9 of 2"):
+        load(bytes(model), "model")
+
+
+def test_variables_that_graphs_share_are_refused() -> None:
+    handle = ("VAR_HANDLE", "", "h", {"container": "", "shared_name": "v"})
+    once = part([handle, ("ASSIGN_VARIABLE", "h c", "")], "", "")
+    uses = ("CALL_ONCE", "", "", {"init_subgraph_index": 2}), handle, ("READ_VARIABLE", "h", "y")
+    model = written(signed(part([*uses], "a b"), once))
+    assert len(load(model, "model").nodes) == 1
+    with pytest.raises(UnsupportedError, match="sub-graph 1 uses variable 'v', which others may use"):
+        load(model, "model", 1)
 
 
 def test_another_quantisation_inside_is_refused() -> None:

@@ -102,6 +102,38 @@ def test_resizing_and_signatures(make: Make) -> None:
     assert list(runner.get_input_details()) == ["x"] and sorted(runner.get_output_details()) == ["y", "z"]
 
 
+def several_graphs() -> bytes:
+    """Two signatures, each of a graph of its own: twice = x + x, and square = x * x, whose rows are open."""
+    tensors = TensorSpec("w", (2,)), TensorSpec("y", (2,))
+    square = tuple(TensorSpec(name, (-1, 2)) for name in ("x", "z"))
+    second = ModelSpec(square, (OpSpec("MUL", ("x", "x"), ("z",)),), ("x",), ("z",), signature="square")
+    add = OpSpec("ADD", ("w", "w"), ("y",))
+    return write(ModelSpec(tensors, (add,), ("w",), ("y",), signature="twice", subgraphs=(second,)))
+
+
+@BOTH
+def test_signatures_of_several_graphs(make: Make) -> None:
+    interpreter = make(model_content=several_graphs())
+    assert interpreter.get_signature_list() == {
+        "square": {"inputs": ["x"], "outputs": ["z"]},
+        "twice": {"inputs": ["w"], "outputs": ["y"]},
+    }
+    square, twice = (interpreter.get_signature_runner(key) for key in ("square", "twice"))
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    for rows in (x, x[:1]):
+        np.testing.assert_array_equal(square(x=rows)["z"], rows * rows)
+        np.testing.assert_array_equal(twice(w=rows[0])["y"], 2 * rows[0])
+    assert square.get_input_details()["x"]["shape_signature"].tolist() == [-1, 2]
+    assert interpreter.get_input_details()[0]["name"] == "w"
+
+
+def test_signatures_of_several_graphs_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(several_graphs())
+    interpreter = ready(Interpreter, tmp_path / "model.tflite")
+    square = interpreter.get_signature_runner("square")
+    np.testing.assert_array_equal(square(x=np.array([[3, 4]], np.float32))["z"], [[9, 16]])
+
+
 @BOTH
 def test_resizing_to_the_same_shape_changes_nothing(make: Make) -> None:
     interpreter = ready(make, TELEMETRY)
