@@ -13,17 +13,21 @@ static inline int32_t ck_high_product(int32_t a, int32_t b) {
     return high > INT32_MAX ? INT32_MAX : (int32_t)high;
 }
 
-/* x / 2^exponent (0..31), rounded to nearest, halves away from zero. */
-static inline int32_t ck_shift_right(int32_t x, int32_t exponent) {
-    int32_t mask = (int32_t)((1u << (exponent & 31)) - 1u);
-    return (x >> (exponent & 31)) + ((x & mask) > (mask >> 1) + (x < 0));
+/* Exponents are held within 0..31: operands that are computed at run time may be anything. */
+static inline int32_t ck_held(int32_t exponent) {
+    return exponent < 0 ? 0 : exponent > 31 ? 31 : exponent;
 }
 
-/* x * multiplier * 2^(shift - 31), shift in -31..31: a wrapping left shift, the high product, a rounding
- * right shift. */
+/* x / 2^exponent, rounded to nearest, halves away from zero. */
+static inline int32_t ck_shift_right(int32_t x, int32_t exponent) {
+    const int32_t right = ck_held(exponent), mask = (int32_t)((1u << right) - 1u);
+    return (x >> right) + ((x & mask) > (mask >> 1) + (x < 0));
+}
+
+/* x * multiplier * 2^(shift - 31): a wrapping left shift, the high product, a rounding right shift. */
 static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift) {
-    int32_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
-    return ck_shift_right(ck_high_product((int32_t)((uint32_t)x << left), multiplier), right);
+    const int32_t right = shift < -31 ? 31 : -shift;
+    return ck_shift_right(ck_high_product((int32_t)((uint32_t)x << ck_held(shift)), multiplier), right);
 }
 
 /* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point,

@@ -11,7 +11,7 @@
 
 #include "ck.h"
 
-enum { VALUES = 64, STEPS = 8, RANK = 6, REGIONS = 3, PROGRAM = 16, OPERANDS = 3, LARGEST = 4096, TRIPS = 3 };
+enum { VALUES = 64, STEPS = 8, RANK = 6, REGIONS = 3, PROGRAM = 40, OPERANDS = 3, LARGEST = 4096, TRIPS = 3 };
 
 /* ---------------------------------------------------------------- the input, a decision at a time */
 
@@ -121,36 +121,35 @@ static const void *raster(program *p, const ck_row *row) {
     return out;
 }
 
-/* A program that leaves one scalar, and never holds more than the kernels keep. */
+/* The constants of an instruction: any of the compute type, but of `mulq` a multiplier and a shift. */
+static void constants(program *p, ck_instruction *out, const char *name, int32_t type) {
+    for (int i = 0; i < 2; i++) {
+        const uint64_t bits = (uint64_t)pick(&p->in, 1 << 16) << pick(&p->in, 64);
+        out->integer[i] = type == 2 ? (int32_t)(bits >> 32 | bits) : (int64_t)bits;
+        out->real[i] = (double)out->integer[i] / 64;
+    }
+    if (strcmp(name, "mulq")) return;
+    out->integer[0] &= INT32_MAX;
+    out->integer[1] = (out->integer[1] & 0xffff) % 62 - 31;
+}
+
+/* A program that leaves one scalar, and never holds more than the kernels keep. A primitive that has no place
+ * where it is drawn is a load, or where the stack is full the first one, which takes two and is of every type.
+ */
 static int32_t instructions(program *p, ck_instruction *out, int32_t inputs, int32_t type) {
     int32_t count, depth = 0, length = 0;
     const ck_primitive *rows = ck_primitives(&count);
-    while (length < PROGRAM || depth != 1) {
-        ck_instruction *next = &out[length];
-        const int32_t op = length < PROGRAM ? (int32_t)pick(&p->in, count + 2) - 2 : -3;
-        for (int i = 0; i < 2; i++) {
-            next->integer[i] = (int32_t)(pick(&p->in, 1 << 16) - (1 << 15));
-            next->real[i] = (double)next->integer[i] / 64;
-        }
-        if (op == CK_MAP_LOAD || op == CK_MAP_CONST) {
-            if (depth == ck_map_stack() || length >= PROGRAM) continue;
-            next->op = op, next->input = (int32_t)pick(&p->in, inputs);
-            depth++, length++;
-            continue;
-        }
-        int32_t chosen = op;
-        if (op < 0) /* the end: any primitive of two operands, until one scalar is left; or a first load */
-            for (chosen = 0; depth > 1 && !(rows[chosen].arity == 2 && rows[chosen].types & type); chosen++) {}
-        if (depth == 0) {
-            next->op = CK_MAP_LOAD, depth++, length++;
-        } else if (rows[chosen].types & type && rows[chosen].arity <= depth && depth > (op < 0)) {
-            if (!strcmp(rows[chosen].name, "mulq")) {
-                next->integer[0] = (pick(&p->in, 1 << 16) << 15) & INT32_MAX;
-                next->integer[1] = pick(&p->in, 62) - 31;
-            }
-            next->op = chosen, depth += 1 - rows[chosen].arity, length++;
-        }
-        if (length >= PROGRAM && depth == 1) break;
+    for (int32_t drawn = 1 + (int32_t)pick(&p->in, PROGRAM); drawn > 0 || depth > 1; drawn--) {
+        ck_instruction *next = &out[length++];
+        next->op = drawn > 0 ? (int32_t)pick(&p->in, count + 2) - 2 : 0;
+        if (next->op >= 0 && !(rows[next->op].types & type && rows[next->op].arity <= depth))
+            next->op = CK_MAP_LOAD;
+        if (next->op < 0 && depth == ck_map_stack()) next->op = 0;
+        const char *name = next->op < 0 ? "" : rows[next->op].name;
+        if (next->op == CK_MAP_LOAD) next->input = (int32_t)pick(&p->in, inputs);
+        else if (next->op == CK_MAP_CONST || !strcmp(name, "clamp") || !strcmp(name, "mulq"))
+            constants(p, next, name, type);
+        depth += next->op < 0 ? 1 : 1 - rows[next->op].arity;
     }
     return length;
 }
@@ -160,7 +159,7 @@ static const void *map(program *p, const ck_row *row) {
     ck_operand *inputs = keep(p, OPERANDS * sizeof *inputs);
     int32_t *dtypes = keep(p, OPERANDS * sizeof *dtypes), type = 1;
     ck_view *views = keep(p, OPERANDS * sizeof *views);
-    ck_instruction *steps = keep(p, 3 * PROGRAM * sizeof *steps);
+    ck_instruction *steps = keep(p, 2 * PROGRAM * sizeof *steps);
     int64_t elements;
     sizes(p, out->sizes);
     const int32_t count = 1 + (int32_t)pick(&p->in, OPERANDS);
