@@ -70,7 +70,8 @@ static int32_t any_type(program *p) { return (int32_t)pick(&p->in, CK_BOOL + 1);
 static int64_t sizes(program *p, int64_t *out) {
     int64_t count = 1;
     for (int d = 0; d < RANK; d++) {
-        out[d] = count < LARGEST / 16 ? 1 + pick(&p->in, d == RANK - 1 ? 300 : 4) : 1;
+        const int64_t most = d == RANK - 1 ? 300 : 4;
+        out[d] = 1 + pick(&p->in, most * count < LARGEST ? most : LARGEST / count);
         count *= out[d];
     }
     return count;
