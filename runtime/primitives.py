@@ -58,7 +58,7 @@ def _floor_mod(a: Array, b: Array) -> Array:
 
 def _div_round(a: Array, b: Array) -> Array:
     half = np.where(a < 0, -(b // 2), b // 2)
-    return _div(a + half, b)
+    return _div(a + half, np.maximum(b, 0))
 
 
 def _pow(a: Array, b: Array) -> Array:
@@ -128,7 +128,7 @@ ROWS = (
         "clamp", 1, EVERY, lambda a, low, high: np.where(a < low, low, np.where(high < a, high, a)),
         "min(max(a, low), high) for the args (low, high); a NaN stays", args=2,
     ),
-    Primitive("div_round", 2, INTEGER, _div_round, "a / b for b > 0 to the nearest, ties away from zero"),
+    Primitive("div_round", 2, INTEGER, _div_round, "a / b to the nearest, ties away from zero; 0 for b <= 0"),
     Primitive(
         "mulq", 1, NARROW, quantized.multiply_by_quantized_multiplier,
         "a * multiplier * 2^(shift - 31) for the args (multiplier, shift), as TFLite rounds", args=2,

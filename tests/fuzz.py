@@ -1,116 +1,155 @@
-"""Long fuzz runs of every parser: `make fuzz` (FUZZ_SECONDS each, FUZZ_SEED to repeat one).
+"""Long fuzz runs of every parser, guided by coverage: `make fuzz` (FUZZ_SECONDS each, FUZZ_SEED to vary one).
 
 A target is a test module with `fuzz(data: bytes)`, which swallows the errors that its parser may raise, and
-`seeds()`, its corpus. Inputs are mutations of the corpus; what fails is kept in build/fuzz/.
+`seeds()`, what it starts from, as well as from the folder of its name in tests/corpora; it may have
+`mutate(data, rng)`, which changes an input by what it knows of the format. What a target has learned stays in
+build/fuzz/NAME/corpus for the next run, an input that fails is kept beside it: put it into tests/corpora with
+the repair, the test suite replays that. Atheris, the fuzzer, never returns, so each target has a process of
+its own:
+
+    python -m tests.fuzz                       # all of them
+    python -m tests.fuzz NAME [OPTION...]      # one, with further options of libFuzzer
+    python -m tests.fuzz keep NAME             # adds to tests/corpora what reaches more code
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import os
+import re
+import subprocess
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 TESTS = Path(__file__).parent
-FOUND = TESTS.parent / "build" / "fuzz"
-NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+CORPORA = TESTS / "corpora"
+WORK = TESTS.parent / "build" / "fuzz"
+INSTRUMENTED = ["runtime", "fl", "edge_agent", "cloud_broker"]
+LIMITS = ["-max_len=16384", "-timeout=20", "-rss_limit_mb=2048"]
+"""Bytes of an input, seconds and megabytes for one: more is a finding."""
+STRUCTURED = 0.7
+"""The share of inputs that a target's own `mutate` makes, where it has one."""
 
 
-def targets() -> Iterator[tuple[str, ModuleType]]:
-    """Every test module that defines `fuzz`."""
-    for path in sorted(TESTS.rglob("test_*.py")):
-        if "\ndef fuzz(" in path.read_text():
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[path.stem] = module
-            try:
-                spec.loader.exec_module(module)
-            except pytest.skip.Exception as why:
-                print(f"{path.stem:32} skipped: {why}")
-                continue
-            yield path.stem, module
+def targets() -> dict[str, Path]:
+    """Every test module that defines `fuzz`, by its name."""
+    paths = sorted(TESTS.rglob("test_*.py"))
+    return {path.stem: path for path in paths if "\ndef fuzz(" in path.read_text()}
 
 
-def flip(data: bytearray, rng: Random) -> bytearray:
-    if data:
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return data
+def loaded(name: str) -> ModuleType:
+    """The module of a target; raises pytest's Skipped where it lacks something here."""
+    spec = importlib.util.spec_from_file_location(name, targets()[name])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-def overwrite(data: bytearray, rng: Random) -> bytearray:
-    number, width = rng.choice(NUMBERS), rng.choice((1, 2, 4))
-    at = rng.randrange(len(data) + 1)
-    data[at : at + width] = (number & (256**width - 1)).to_bytes(width, rng.choice(("little", "big")))
-    return data
+# ---------------------------------------------------------------- one target, in this process
 
 
-def cut(data: bytearray, rng: Random) -> bytearray:
-    at = rng.randrange(len(data) + 1)
-    del data[at : at + rng.randrange(1, 1 + max(1, len(data) // 4))]
-    return data
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Does not return: libFuzzer ends the process."""
+    import atheris
+
+    imports: AbstractContextManager[None] = atheris.instrument_imports(include=INSTRUMENTED)
+    with imports:
+        module = loaded(name)
+    logging.disable()  # what a parser says of a bad input, it would say a million times
+    more: dict[str, Any] = {}
+    if hasattr(module, "mutate"):
+        more["custom_mutator"] = mutator(module.mutate, lambda d, n: atheris.Mutate(d, n))
+    command = f"{sys.executable} -m tests.fuzz {name}"  # what libFuzzer starts again to merge
+    atheris.Setup([command, *LIMITS, f"-artifact_prefix={WORK / name}/", *arguments], module.fuzz, **more)
+    atheris.Fuzz()
 
 
-def repeat(data: bytearray, rng: Random) -> bytearray:
-    at = rng.randrange(len(data) + 1)
-    data[at:at] = data[at : at + rng.randrange(1, 17)] * rng.randrange(1, 5)
-    return data
+def mutator(
+    structured: Callable[[bytes, Random], bytes], plain: Callable[[bytes, int], bytes]
+) -> Callable[[bytes, int, int], bytes]:
+    def mutated(data: bytes, longest: int, seed: int) -> bytes:
+        rng = Random(seed)
+        if rng.random() < STRUCTURED:
+            return structured(data, rng)[:longest]
+        return plain(data, longest)
+
+    return mutated
 
 
-def insert(data: bytearray, rng: Random) -> bytearray:
-    at = rng.randrange(len(data) + 1)
-    data[at:at] = rng.randbytes(rng.randrange(1, 9))
-    return data
+# ---------------------------------------------------------------- all of them, each in its own process
 
 
-MUTATIONS: tuple[Callable[[bytearray, Random], bytearray], ...] = (flip, overwrite, cut, repeat, insert)
+def corpus(name: str) -> list[str]:
+    """The folders of a target's inputs, the first for new ones; its seeds written to the last."""
+    learned, kept, given = WORK / name / "corpus", CORPORA / name, WORK / name / "seeds"
+    for folder in (learned, given):
+        folder.mkdir(parents=True, exist_ok=True)
+    for seed in loaded(name).seeds():
+        (given / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
+    return [str(folder) for folder in (learned, kept, given) if folder.is_dir()]
 
 
-def mutated(corpus: list[bytes], rng: Random) -> bytes:
-    """One of the corpus, sometimes spliced with another, changed one to eight times."""
-    data = bytearray(rng.choice(corpus))
-    if rng.random() < 0.1:
-        other = rng.choice(corpus)
-        data[rng.randrange(len(data) + 1) :] = other[rng.randrange(len(other) + 1) :]
-    for _ in range(rng.randrange(1, 9)):
-        data = rng.choice(MUTATIONS)(data, rng)
-    return bytes(data)
-
-
-def run(name: str, module: ModuleType, seconds: float, seed: int) -> bool:
-    """Feeds one target for a while; True when nothing unexpected escaped."""
-    rng, corpus = Random(f"{name}/{seed}"), [*module.seeds(), b""]
-    end, executions = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        data = mutated(corpus, rng)
-        executions += 1
-        try:
-            module.fuzz(data)
-        except Exception:
-            FOUND.mkdir(parents=True, exist_ok=True)
-            path = FOUND / f"{name}-{seed}-{executions}.bin"
-            path.write_bytes(data)
-            traceback.print_exc()
-            print(f"{name}: input {executions} of seed {seed} kept in {path}", file=sys.stderr)
-            return False
-    print(f"{name:32} {executions:10} inputs, nothing escaped")
+def fuzz(name: str, seconds: float, seed: int, more: Sequence[str] = ()) -> bool:
+    """One target for a while; True when nothing unexpected escaped."""
+    try:
+        folders = corpus(name)
+    except pytest.skip.Exception as why:
+        print(f"{name:32} skipped: {why}")
+        return True
+    options = [f"-max_total_time={seconds:.0f}", f"-seed={seed + 1}", "-print_final_stats=1", *more]
+    done = started(name, [*options, *folders])
+    if done.returncode:
+        print(f"{done.stdout[-8000:]}\n{name}: the input is kept in {WORK / name}", file=sys.stderr)
+        return False
+    executed = re.search(r"number_of_executed_units: (\d+)", done.stdout)
+    print(f"{name:32} {int(executed[1]) if executed else 0:10} inputs, nothing escaped", flush=True)
     return True
 
 
-def main() -> int:
-    logging.disable()  # what a parser says of a bad input, it would say a million times
+def started(name: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", name, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def keep(name: str) -> int:
+    learned = corpus(name)[0]
+    (CORPORA / name).mkdir(parents=True, exist_ok=True)
+    done = started(name, ["-set_cover_merge=1", str(CORPORA / name), learned])
+    return done.returncode
+
+
+def main(arguments: Sequence[str]) -> int:
+    if importlib.util.find_spec("atheris") is None:
+        print("parsers                          skipped: atheris has no wheel for this Python and machine")
+        return 0
     seconds, seed = float(os.environ.get("FUZZ_SECONDS", "60")), int(os.environ.get("FUZZ_SEED", "0"))
-    results = [run(name, module, seconds, seed) for name, module in targets()]
-    return 0 if results and all(results) else 1
+    match arguments:
+        case []:
+            results = [fuzz(name, seconds, seed) for name in targets()]
+            return 0 if all(results) else 1
+        case ["keep", name]:
+            return keep(name)
+        case [name, *more]:
+            run(name, more)
+    return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,8 @@
 """A long fuzz run of the C kernels under AddressSanitizer and UBSan: `make fuzz` (FUZZ_SECONDS, FUZZ_SEED).
 
-`tests/ckernels/fuzz/programs.c` makes programs of libFuzzer's inputs; tests/corpora/kernels is where it starts
-from. What it has learned stays in build/fuzz/kernels/corpus for the next run, an input that fails is kept
-beside it. `python -m tests.fuzz_kernels keep` adds to tests/corpora what reaches more code.
+`tests/ckernels/fuzz/programs.c` makes programs of libFuzzer's inputs; it starts from tests/corpora/kernels.
+What it has learned stays in build/fuzz/kernels/corpus for the next run, an input that fails is kept beside
+it. `python -m tests.fuzz_kernels keep` adds to tests/corpora what reaches more code.
 """
 
 from __future__ import annotations
