@@ -113,6 +113,7 @@ def _while(node: Node, attrs: While, values: list[Value]) -> Node:
     if len(node.outputs) != len(operands):
         raise ModelError(f"{node.source}: {len(node.outputs)} outputs, expected {len(operands)}")
     for output, value in zip(node.outputs, carried, strict=True):
+        _given(node, values[output], value)
         values[output] = replace(values[output], shape=value.shape, data=value.data)
     inputs, outputs = (tuple(ids[i] for i in kept) for ids in (node.inputs, node.outputs))
     return replace(node, inputs=inputs, outputs=outputs, attrs=While(cond, body))
@@ -164,6 +165,11 @@ def _give(node: Node, part: Graph, values: list[Value]) -> None:
             f"{node.source}: {len(node.outputs)} outputs, the sub-graph gives {len(part.outputs)}"
         )
     for output, index in zip(node.outputs, part.outputs, strict=True):
-        if values[output].dtype != part.values[index].dtype:
-            raise ModelError(f"{node.source}: output {values[output].name!r} is {values[output].dtype.value}")
+        _given(node, values[output], part.values[index])
         values[output] = replace(values[output], shape=part.values[index].shape)
+
+
+def _given(node: Node, output: Value, value: Value) -> None:
+    if output.dtype is not value.dtype:
+        text = f"output {output.name!r} is {output.dtype.value}, the sub-graph gives {value.dtype.value}"
+        raise ModelError(f"{node.source}: {text}")

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from runtime.atoms import MAX_RANK, Atom, Instruction, Map, Raster, Region, View
+from runtime.atoms import MAX_RANK, Atom, Gather, Instruction, Map, Raster, Region, Scatter, View
 from runtime.errors import UnsupportedError
 from runtime.graph import Array, DType, Node, Shape, Value
 from runtime.primitives import Compute
@@ -30,6 +30,8 @@ and SUM and MEAN on bytes, which the builtin ones scale in floats, or with a bia
 """
 MAX_REGIONS = 4096
 """Of one RASTER, for what no view of MAX_RANK dimensions describes."""
+MOVED: dict[type[Atom], tuple[int, ...]] = {Gather: (0,), Scatter: (0, 2)}
+"""The operands of an atom that have the element type of its output."""
 SMALLEST, LARGEST = 2.0**-126, 2.0**64
 """Scales whose float32 arithmetic neither loses bits nor overflows at once."""
 
@@ -103,6 +105,9 @@ class Lowering:
     def emit(self, atom: Atom, inputs: Sequence[int], output: int | None = None) -> int:
         """Appends an atom that writes `output`, by default the node's first output; returns the value id."""
         target = self.node.outputs[0] if output is None else output
+        moved = [self.values[inputs[i]].dtype for i in MOVED.get(type(atom), ())]
+        if any(dtype is not self.values[target].dtype for dtype in moved):
+            self.types()
         self.nodes.append(Node(atom.NAME, tuple(inputs), (target,), atom, self.node.source))
         return target
 
