@@ -63,7 +63,7 @@ golden: build ## rewrite the expected files of golden tests; look at the diff be
 	WALLE_GOLDEN=1 $(RUN) -m pytest -q tests/edge_agent
 	@git diff --stat
 
-fuzz: build ## every parser and the kernels against generated input, for FUZZ_SECONDS each (default 60)
+fuzz: build ## every parser and the kernels, guided by coverage, for FUZZ_SECONDS each (default 60)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) -m tests.fuzz
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(RUN) -m tests.fuzz_kernels
 

@@ -129,10 +129,9 @@ def started(name: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[
 
 
 def keep(name: str) -> int:
-    learned = corpus(name)[0]
     (CORPORA / name).mkdir(parents=True, exist_ok=True)
-    done = started(name, ["-set_cover_merge=1", str(CORPORA / name), learned])
-    return done.returncode
+    folders = [str(CORPORA / name), *(folder for folder in corpus(name) if folder != str(CORPORA / name))]
+    return started(name, ["-set_cover_merge=1", "-use_counters=0", *folders]).returncode
 
 
 def main(arguments: Sequence[str]) -> int:

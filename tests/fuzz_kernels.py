@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     seconds, seed = os.environ.get("FUZZ_SECONDS", "60"), int(os.environ.get("FUZZ_SEED", "0")) + 1
     if arguments == ["keep"]:
-        command = ["-set_cover_merge=1", *options(seed), str(CORPUS), str(learned)]
+        command = ["-set_cover_merge=1", "-use_counters=0", *options(seed), str(CORPUS), str(learned)]
     else:
         command = [f"-max_total_time={float(seconds):.0f}", *options(seed), str(learned), str(CORPUS)]
     done = subprocess.run([str(build(clang)), *command], capture_output=True, text=True, check=False)

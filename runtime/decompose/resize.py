@@ -13,6 +13,7 @@ import numpy as np
 from runtime.atoms import Gather, Region, View
 from runtime.decompose.rule import Lowering, Program, call, const, load
 from runtime.graph import Array, DType
+from runtime.shapes.operands import MAX_MADE
 from runtime.strides import dense
 
 FIXED = 1 << 10
@@ -51,6 +52,8 @@ def taken(low: Lowering, value: int, axis: int, index: Array, output: int | None
         source = View(int(index[0]) * inner, (shape[axis] * inner, step * inner, 0, 1))
         parts = (outer, len(index) // repeat, repeat, inner)
         return low.raster([Region(0, source, dense(parts), parts)], [value], target)
+    if outer * len(index) > MAX_MADE:
+        raise low.lacking(f"needs the places of {outer * len(index)} rows, at most {MAX_MADE}")
     rows = (np.arange(outer)[:, None] * shape[axis] + index).astype(np.int32)
     places = low.constant(rows.reshape(-1))
     return low.emit(Gather(outer * shape[axis], inner, rows.size), [value, places], target)

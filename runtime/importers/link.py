@@ -257,6 +257,8 @@ def _key(node: Node) -> Key:
 
 
 def _zeros(value: Value) -> Array:
-    """What TFLite resets a variable tensor to: the zero point where it is quantised, zeros elsewhere."""
+    """What TFLite resets a variable tensor to: the zero point where it is quantised, zeros elsewhere. One
+    number in memory, however large the tensor says it is.
+    """
     zero = value.quantization.zero_point[0] if value.quantization and value.dtype is DType.I8 else 0
-    return np.full(value.shape, zero, value.dtype.numpy)
+    return np.broadcast_to(np.array(zero, value.dtype.numpy), value.shape)

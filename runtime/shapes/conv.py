@@ -26,8 +26,8 @@ def _windows(x: Operands, kernel: tuple[int, int], dilation: tuple[int, int] = (
 
 def bias(x: Operands, channels: int, operand: int = 2) -> None:
     bias = x.values[operand] if len(x.values) > operand else None
-    if bias is not None and bias.elements != channels:
-        raise x.bad(f"bias has {bias.elements} elements, expected {channels}")
+    if bias is not None and (bias.elements != channels or bias.shape[-1:] not in ((), (channels,))):
+        raise x.bad(f"bias has shape {bias.shape}, expected ({channels},)")
 
 
 def _conv(x: Operands) -> list[Shape]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.errors import UnsupportedError
 from runtime.graph import Array, Shape
-from runtime.shapes.operands import MAX_ELEMENTS, Operands, Rule
+from runtime.shapes.operands import MAX_MADE, Operands, Rule
 
 
 def _shape(x: Operands) -> list[Shape]:
@@ -41,8 +41,8 @@ def sequence(x: Operands) -> Array:
             steps = float(np.ceil(np.abs((limit - start) / delta)))
     else:
         steps = -(-abs(int(limit) - int(start)) // abs(int(delta)))
-    if not steps <= MAX_ELEMENTS:
-        raise x.bad(f"from {start} to {limit} by {delta}: at most {MAX_ELEMENTS} numbers")
+    if not steps <= MAX_MADE:
+        raise x.bad(f"from {start} to {limit} by {delta}: at most {MAX_MADE} numbers")
     numbers = np.full(int(steps), delta)
     numbers[:1] = start
     return np.cumsum(numbers, dtype=start.dtype)
