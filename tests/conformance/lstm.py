@@ -103,6 +103,19 @@ def integer(
     return Case(op, operands, every, ("int8",), out_scale=OUT, runs=3, between=(*gates, hidden))
 
 
+def basic(batch: int, depth: int, cells: int, dtype: str, scale: float) -> Case:
+    """LSTM of the basic kernel, on floats or on bytes with a cell of 16 bits and weights of this scale."""
+    cell = "int16" if dtype == "uint8" else dtype
+    operands = (
+        X((batch, depth)), V((batch, cells)), W((4 * cells, depth + cells), None, scale=scale), B(4 * cells),
+        V((batch, cells), cell, (CELL_SCALE, 0) if cell == "int16" else None),
+    )  # fmt: skip
+    types = (dtype, cell, dtype, cell)
+    scales = (CELL_SCALE * 256, 0)  # of 16 bits they are 256 times finer
+    options = {"kernel_type": BASIC}
+    return Case("LSTM", operands, options, (dtype,), outputs=4, out_type=types, out_scale=scales, runs=3)
+
+
 def both_ways(
     sizes: tuple[int, int, int, int], parts: Sequence[str], aux: str, kind: str, **options: object
 ) -> Case:
@@ -193,15 +206,9 @@ CASES = [
         for clips in ({}, {"cell_clip": 0.6, "proj_clip": 0.3})
     ),
     *(
-        Case(
-            "LSTM",
-            (X((batch, depth)), V((batch, n)), W((4 * n, depth + n)), B(4 * n), V((batch, n))),
-            {"kernel_type": BASIC},
-            FLOAT,
-            outputs=4,
-            runs=3,
-        )
-        for batch, depth, n in ((1, 3, 4), (2, 1, 3), (3, 5, 1))
+        basic(*sizes, dtype, scale)
+        for sizes in ((1, 3, 4), (2, 1, 3), (3, 5, 1), (2, 20, 16))
+        for dtype, scale in (("float32", 0.0), *(("uint8", scale) for scale in (0.03, 0.007, 0.001, 0.0001)))
     ),
     *(
         sequence(*sizes, parts, major, kind, asymmetric_quantize_inputs=asymmetric)

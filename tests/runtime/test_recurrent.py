@@ -70,7 +70,7 @@ BOTH = both_ways(SIZES, "int8", "crossed", {**TIME, "merge_outputs": False})
 EVERY = lstm.sequence(*SIZES, lstm.PARTS[1:])
 STEP, COUPLED = (lstm.sequence(*SIZES, parts, None, "int8") for parts in ((), ("cifg", "norm")))
 INTEGER, NORMED = (lstm.integer(*SIZES, parts) for parts in (("projection",), ("norm",)))
-BASIC = next(case for case in lstm.CASES if case.options.get("kernel_type") == lstm.BASIC)
+BASIC, STORED = (lstm.basic(1, 3, 4, dtype, 0.01) for dtype in ("float32", "uint8"))
 WAYS = lstm.both_ways(SIZES, (), "crossed", "", **TIME, merge_outputs=False)
 SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
 
@@ -123,6 +123,8 @@ SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
         (put(BASIC, 2, W((16, 6), None)), r"input 2 has shape \(16, 6\), expected \(16, 7\)"),
         (put(BASIC, 4, X((1, 4))), "input 4 is not a variable tensor"),
         (replace(BASIC, operands=(*BASIC.operands, None)), "6 inputs of a basic kernel, expected 5"),
+        (put(STORED, 4, V((1, 4), "int8")), "no rule for element types"),
+        (replace(STORED, out_scale=(0.25, 0)), r"scale is 2\^-10, expected 2\^-11"),
         (put(WAYS, 39, None), "weights of an auxiliary input that is left out"),
         (put(WAYS, 39, X((2, 4, 3))), r"auxiliary input of shape \(2, 4, 3\)"),
         (put(WAYS, 44, None), "input 44 is left out"),
