@@ -90,7 +90,11 @@ class _Source:
         return None if copies is None else _Source(graph, node.outputs[0], node.inputs, copies)
 
     def read_by(self, node: Node) -> Node | None:
-        """The reader without this value among its inputs; None where that cannot be."""
+        """The reader without this value among its inputs; None where that cannot be, or where the reader is
+        so wide that looking at it once for each of its inputs would be too much work.
+        """
+        if max(_size(node)) > MAX_REGIONS:
+            return None
         match node.attrs:
             case Raster():
                 return self._raster(node, node.attrs)
@@ -124,7 +128,7 @@ class _Source:
                 return None
             filled |= len(pieces) < len(reading.pieces)
             regions += pieces
-        if len(regions) > max(MAX_REGIONS, len(raster.regions)):
+        if len(regions) > MAX_REGIONS:
             return None
         fill = raster.fill
         if filled:

@@ -20,7 +20,7 @@ from runtime.graph import DType, Shape
 from runtime.strides import collapse
 
 MAX_REGIONS = 64
-"""Of a RASTER that takes part in composition: bounds the work per pair of nodes."""
+"""Of a RASTER that takes part in composition, and inputs of a reader: bounds the work per pair of nodes."""
 MAX_PIECES = 16
 """That one region may be clipped into."""
 Digits = tuple[int, ...]
