@@ -127,6 +127,8 @@ class _Linker:
     def keys_of(self, node: Node, handles: dict[int, Key], depth: int) -> tuple[Key, ...]:
         """The same of the two graphs of a node; the handles that a WHILE gives are those that it takes."""
         operands, used = _operands(node), dict[Key, None]()
+        if ABSENT in node.inputs:
+            raise self.bad(node, f"input {node.inputs.index(ABSENT)} is left out, but it is not optional")
         for field in BRANCHES[node.op]:
             inputs = self.part(node, node.attrs[field]).graph.inputs
             if len(inputs) != len(operands):

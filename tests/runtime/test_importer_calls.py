@@ -126,6 +126,14 @@ def test_variables_that_graphs_share_are_refused() -> None:
         load(model, "model", 1)
 
 
+def test_what_is_carried_is_there() -> None:
+    loop = ("WHILE", "b", "y", {"cond_subgraph_index": 1, "body_subgraph_index": 1})
+    spec = graph("float32", "b", "y", [loop], subgraphs=(part([], "a", "a"),))
+    left_out = replace(spec, operators=(replace(spec.operators[0], inputs=("",)),))
+    with pytest.raises(ModelError, match="WHILE#0: input 0 is left out, but it is not optional"):
+        load(written(left_out), "model")
+
+
 def test_another_quantisation_inside_is_refused() -> None:
     outer = TensorSpec("a", (2,), "int8", scale=(0.5,), zero_point=(0,))
     inner = TensorSpec("a", (2,), "int8", scale=(0.25,), zero_point=(0,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from runtime.decompose import decompose
 from runtime.errors import EngineError, ModelError, UnsupportedError
 from runtime.importers.tflite import load
 from runtime.infer import infer
-from tests.conformance.case import Case, Maker, X, ints
+from tests.conformance.case import Case, Maker, X, ints, written
+from tests.conformance.control import WHILES, while_model
 from tests.conformance.stablehlo.product import CHANNELS_LAST, DOT, layout
 
 BIG = 2**40
@@ -181,6 +183,13 @@ def test_a_body_of_other_numbers_is_refused() -> None:
     )
     with pytest.raises(ModelError, match="its body is of f32 f32 f32, its operand is not"):
         compiled(case)
+
+
+def test_a_result_of_a_loop_of_another_type_is_refused() -> None:
+    spec = while_model(*WHILES["a sum"], op="STABLEHLO_WHILE")("int32")
+    tensors = tuple(replace(t, dtype="float32") if t.name == "r0" else t for t in spec.tensors)
+    with pytest.raises(ModelError, match="STABLEHLO_WHILE#0: output 'r0' is f32"):
+        infer(load(written(replace(spec, tensors=tensors)), "model"))
 
 
 def test_declared_shapes_of_the_file_are_bounded() -> None:

@@ -7,7 +7,7 @@ TFLite's kernels of them know no scales. Source: StableHLO's specification, and 
 from __future__ import annotations
 
 from runtime.decompose.compare import compare, select
-from runtime.decompose.elementwise import NARROW, WIDE
+from runtime.decompose.elementwise import NARROW
 from runtime.decompose.index import compute_type
 from runtime.decompose.quantize import cast, low_bits
 from runtime.decompose.rule import Lowering, Program, call, const, load
@@ -66,8 +66,8 @@ def elementwise(low: Lowering) -> None:
     floats, integers, truths = PROGRAMS[low.node.op.removeprefix("STABLEHLO_")]
     if dtype in (DType.F32, DType.F16) and floats:
         low.map(floats, low.node.inputs)
-    elif dtype in WIDE and integers:
-        low.map(integers, low.node.inputs, compute=WIDE[dtype])  # type: ignore[arg-type]
+    elif dtype in (DType.I32, DType.I64) and integers:
+        low.map(integers, low.node.inputs, compute=compute_type(dtype))
     elif dtype in NARROW and integers:
         low.map(low_bits(integers, dtype), low.node.inputs, compute="i32")
     elif dtype is DType.BOOL and truths:
