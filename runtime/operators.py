@@ -336,6 +336,9 @@ OPERATORS = {
         *("output_batch_dimension", "output_feature_dimension", "output_spatial_dimensions"),
         *("feature_group_count", "batch_group_count"),
     ),
+    "STABLEHLO_SORT": Operator(
+        (1, MANY), (1, MANY), "StablehloSortOptions", ("dimension", "comparator_subgraph_index")
+    ),
     "STABLEHLO_REDUCE": _binary("StablehloReduceOptions", "dimensions", "body_subgraph_index"),
     "STABLEHLO_REDUCE_WINDOW": _binary(
         "StablehloReduceWindowOptions",

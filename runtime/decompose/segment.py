@@ -54,7 +54,7 @@ def _least(dtype: DType) -> float:
 
 def mirror(low: Lowering, index: int, output: int) -> int:
     """-x of floats, what is as far from the other end of the type of integers: the order turned round."""
-    dtype, program = low.out.dtype, call("neg", load(0))
+    dtype, program = low.values[index].dtype, call("neg", load(0))
     if dtype is not DType.F32:
         limits = np.iinfo(dtype.numpy)
         program = call("sub", const(int(limits.min) + int(limits.max)), load(0))

@@ -2,7 +2,8 @@
 
 CALL and STABLEHLO_COMPOSITE become the operators of the sub-graph that they name, STABLEHLO_WHILE a WHILE,
 STABLEHLO_CASE an IF whose other branch is the rest of the cases. A body of STABLEHLO_REDUCE,
-STABLEHLO_REDUCE_WINDOW or STABLEHLO_SCATTER that is one binary operator becomes the attribute `computation`.
+STABLEHLO_REDUCE_WINDOW or STABLEHLO_SCATTER that is one binary operator becomes the attribute `computation`,
+a comparator of STABLEHLO_SORT that compares one pair of its inputs the attributes `key` and `descending`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ BODIES = {
     "STABLEHLO_REDUCE_WINDOW": "body_subgraph_index",
     "STABLEHLO_SCATTER": "update_computation_subgraph_index",
 }
+COMPARATOR = "comparator_subgraph_index"
 RENAMED = {"STABLEHLO_WHILE": "WHILE"}
 COMPUTATIONS = {
     "add": ("ADD", "STABLEHLO_ADD"),
@@ -91,6 +93,9 @@ class _Expander:
         if node.op in BODIES:
             attrs = dict(node.attrs)
             attrs["computation"] = self.computation(node, values)
+            return [replace(node, attrs=MappingProxyType(attrs))]
+        if node.op == "STABLEHLO_SORT":
+            attrs = {**node.attrs, **self.order(node, values)}
             return [replace(node, attrs=MappingProxyType(attrs))]
         return [replace(node, op=RENAMED.get(node.op, node.op))]
 
@@ -227,3 +232,25 @@ class _Expander:
                     return name
         known = ", ".join(operators[-1] for operators in COMPUTATIONS.values())
         raise self.lacking(node, f"a body that is not one operator of its two inputs: {known}")
+
+    def order(self, node: Node, values: Sequence[Value]) -> dict[str, int | bool]:
+        """Which operand a sort goes by, and whether its greatest element comes first."""
+        body = self.parts[self.index(node, COMPARATOR)].graph
+        expected = [values[i].dtype for i in node.inputs for _ in range(2)]
+        if ABSENT in node.inputs or [body.values[i].dtype for i in body.inputs] != expected:
+            raise self.bad(node, "the inputs of its comparator are not two elements of each operand")
+        if len(body.nodes) == 1 and body.outputs == body.nodes[0].outputs:
+            inner, direction = body.nodes[0], _direction(body.nodes[0])
+            for key, pair in enumerate(zip(body.inputs[::2], body.inputs[1::2], strict=True)):
+                if direction in ("LT", "GT") and inner.inputs in (pair, pair[::-1]):
+                    return {"key": key, "descending": (direction == "GT") == (inner.inputs == pair)}
+        raise self.lacking(
+            node, "a comparator that is not one LESS or GREATER of two elements of one operand"
+        )
+
+
+def _direction(comparison: Node) -> str:
+    """How a node compares numbers, as STABLEHLO_COMPARE has it; nothing where it does something else."""
+    if comparison.op == "STABLEHLO_COMPARE" and comparison.attrs["compare_type"] != "FLOAT_TOTAL_ORDER":
+        return str(comparison.attrs["comparison_direction"])
+    return {"LESS": "LT", "GREATER": "GT"}.get(comparison.op, "")

@@ -15,6 +15,7 @@ from runtime.infer import infer
 from tests.conformance.case import Case, Maker, X, ints, written
 from tests.conformance.control import WHILES, while_model
 from tests.conformance.stablehlo.product import CHANNELS_LAST, DOT, layout
+from tests.conformance.stablehlo.sort import sorting
 
 BIG = 2**40
 GATHER = {
@@ -183,6 +184,25 @@ def test_a_body_of_other_numbers_is_refused() -> None:
     )
     with pytest.raises(ModelError, match="its body is of f32 f32 f32, its operand is not"):
         compiled(case)
+
+
+def test_sorts_that_no_comparator_explains_are_refused() -> None:
+    def sort(op: str, options: Any = None, key: int = 0, dimension: int = 0) -> Any:
+        spec = sorting((4,), ("", ""), key, dimension, op, options or {}, False)("float32")
+        return infer(load(written(spec), "model"))
+
+    total = {"comparison_direction": 5, "compare_type": 2}
+    for op, options in (("EQUAL", {}), ("STABLEHLO_COMPARE", total), ("STABLEHLO_COMPARE", {})):
+        with pytest.raises(UnsupportedError, match="a comparator that is not one LESS or GREATER"):
+            sort(op, options)
+    with pytest.raises(ModelError, match="axis 1 is outside"):
+        sort("LESS", dimension=1)
+    spec = sorting((4,), ("", "int32"), 0, 0, "LESS", {}, False)("float32")
+    (comparator,) = spec.subgraphs
+    for inputs in (comparator.inputs[:2], comparator.inputs[::-1]):
+        wrong = replace(spec, subgraphs=(replace(comparator, inputs=inputs),))
+        with pytest.raises(ModelError, match="the inputs of its comparator are not two elements of each"):
+            load(written(wrong), "model")
 
 
 def test_a_result_of_a_loop_of_another_type_is_refused() -> None:

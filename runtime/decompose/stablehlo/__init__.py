@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from runtime.decompose.rule import Rule
-from runtime.decompose.stablehlo import elementwise, index, product, reduce, views
+from runtime.decompose.stablehlo import elementwise, index, product, reduce, sort, views
 
-RULES: dict[str, Rule] = {**elementwise.RULES, **index.RULES, **product.RULES, **reduce.RULES, **views.RULES}
+RULES: dict[str, Rule] = {
+    **elementwise.RULES,
+    **index.RULES,
+    **product.RULES,
+    **reduce.RULES,
+    **sort.RULES,
+    **views.RULES,
+}

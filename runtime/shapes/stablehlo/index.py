@@ -107,9 +107,18 @@ def _dynamic_update_slice(x: Operands) -> list[Shape]:
     return [updated(x)]
 
 
+def _sort(x: Operands) -> list[Shape]:
+    shapes = [x.shape(i) for i in range(len(x.values))]
+    if len(set(shapes)) > 1:
+        raise x.bad(f"shapes {shapes}: expected all the same")
+    x.axis(x.attr("dimension"), len(shapes[0]))
+    return shapes
+
+
 RULES: dict[str, Rule] = {
     "STABLEHLO_GATHER": _gather,
     "STABLEHLO_SCATTER": _scatter,
     "STABLEHLO_DYNAMIC_SLICE": _dynamic_slice,
+    "STABLEHLO_SORT": _sort,
     "STABLEHLO_DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
 }

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.conformance.stablehlo import elementwise, index, product, reduce, views
+from tests.conformance.stablehlo import elementwise, index, product, reduce, sort, views
 
-CASES = [*elementwise.CASES, *index.CASES, *product.CASES, *reduce.CASES, *views.CASES]
+CASES = [*elementwise.CASES, *index.CASES, *product.CASES, *reduce.CASES, *sort.CASES, *views.CASES]
