@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.errors import UnsupportedError
 from runtime.graph import Shape, Value
 from runtime.shapes.operands import Operands, Rule
 
@@ -66,10 +67,13 @@ def gates(x: Operands, layer: Layer) -> tuple[int, ...]:
 def cells(x: Operands, layer: Layer, batch: int, depth: int, aux: int = 0) -> tuple[int, int]:
     """(cells, units of the output) of a layer whose operands fit together.
 
-    Rows of data have `depth` elements, those of the auxiliary input `aux`. Raises ModelError.
+    Rows of data have `depth` elements, those of the auxiliary input `aux`. Raises ModelError, and
+    UnsupportedError for diagonal weights.
     """
-    count, units = x.shape(layer.weights + OUTPUT, 2)[0], x.shape(layer.recurrent + OUTPUT, 2)[1]
     there, fits = gates(x, layer), _Fit(x)
+    if any((value := given(x, layer.recurrent + gate)) and len(value.shape) == 1 for gate in there):
+        raise UnsupportedError(f"{x.node.source}: recurrent weights that are a diagonal")
+    count, units = x.shape(layer.weights + OUTPUT, 2)[0], x.shape(layer.recurrent + OUTPUT, 2)[1]
     for gate in range(4):
         fits.either(gate in there, layer.weights + gate, (count, depth))
         fits.either(gate in there, layer.recurrent + gate, (count, units))

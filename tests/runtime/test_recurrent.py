@@ -95,6 +95,7 @@ SVDF = stored(SIZES, 2, True, (0.003, 1e-4, 5e-4))
         (replace(BOTH, outputs=1), "gives 4 outputs, the model declares 3"),
         (put(EVERY, 2, W((4, 2), None)), r"input 2 has shape \(4, 2\), expected \(4, 3\)"),
         (put(EVERY, 5, None), "input 5 is left out"),
+        (put(EVERY, 7, W((4,), None)), "recurrent weights that are a diagonal"),
         (put(EVERY, 9, None), "input 9 is left out"),
         (put(EVERY, 10, None), "input 9 is not expected"),
         (put(EVERY, 16, None), "input 17 is not expected"),
