@@ -30,6 +30,7 @@ from runtime.infer import infer
 from tests.conformance.onnx import CASES
 from tests.conformance.onnx.case import Array, longs, number, weights, written
 from tests.conformance.onnx.judge import WaitingError, compare, oracle
+from tests.mutate_onnx import mutate as mutate
 from tests.runtime.pipeline import survive
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64

@@ -40,7 +40,8 @@ def along(t: Translation, i: int, shape: tuple[int, ...], axis: int | None) -> i
     index = t.input(i)
     if t.value(index).elements == 1:
         return t.reshape(index, ())
-    if axis is None or t.shape(index) != (shape[axis],):
+    there = axis is not None and -len(shape) <= axis < len(shape)
+    if axis is None or not there or t.shape(index) != (shape[axis],):
         raise t.lacking(f"input {i} of shape {t.shape(index)}")
     return t.reshape(index, (shape[axis], *(1,) * (len(shape) - axis % len(shape) - 1)))
 
