@@ -19,6 +19,7 @@ import importlib.util
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -93,6 +94,7 @@ def mutator(
 def corpus(name: str) -> list[str]:
     """The folders of a target's inputs, the first for new ones; its seeds written to the last."""
     learned, kept, given = WORK / name / "corpus", CORPORA / name, WORK / name / "seeds"
+    shutil.rmtree(given, ignore_errors=True)
     for folder in (learned, given):
         folder.mkdir(parents=True, exist_ok=True)
     for seed in loaded(name).seeds():
