@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 
 from runtime.importers import schema
@@ -29,9 +29,7 @@ UNIONS = {
 
 def mutate(data: bytes, rng: Random) -> bytes:
     """One to four changes; the bytes as they are where they are no model."""
-    kinds: dict[str, list[Place]] = {}
-    for place in places(data):
-        kinds.setdefault(place[1], []).append(place)
+    kinds = places_of(data)
     changed = bytearray(data)
     for _ in range(rng.randrange(1, 5) if kinds else 0):
         same = kinds[rng.choice(list(kinds))]
@@ -61,8 +59,16 @@ def change(data: bytearray, at: int, kind: str, other: int, rng: Random) -> None
     data[at : at + size] = (chosen % 256**size).to_bytes(size, "little")
 
 
+@lru_cache(maxsize=4096)
+def places_of(data: bytes) -> dict[str, list[Place]]:
+    """Everything in the file that can be changed, by its kind; a fuzzer comes back to what it has kept."""
+    kinds: dict[str, list[Place]] = {}
+    for place in places(data):
+        kinds.setdefault(place[1], []).append(place)
+    return kinds
+
+
 def places(data: bytes) -> Iterator[Place]:
-    """Everything in the file that can be changed, in the order in which it is found."""
     with contextlib.suppress(struct.error, IndexError, ValueError, KeyError):
         yield from _table(data, "Model", struct.unpack_from("<I", data, 0)[0], 8)
 

@@ -13,8 +13,8 @@ from runtime.graph import Node, Shape, Value
 
 MAX_ELEMENTS = 2**28
 """Of one tensor: a GiB of floats, which no board that this engine is for could hold twice."""
-MAX_MADE = 2**24
-"""Numbers that an operator makes of a few: a sequence, the places of rows. A float32 counts that far."""
+MAX_MADE = 2**22
+"""Numbers that an operator makes of a few: a sequence, the places of rows."""
 MAX_LIST = 4096
 """Numbers in a constant that lists axes, sizes or paddings."""
 

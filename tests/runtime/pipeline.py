@@ -18,6 +18,7 @@ from runtime.control import Loop, subgraphs
 from runtime.errors import ModelError, RunError, UnsupportedError
 from runtime.graph import Array, Graph, Node
 
+BACKEND = CpuBackend()
 MOST_WORK = 1 << 20
 """Elements that a model may touch in a run, so that it is run at all."""
 MOST_TRIPS = 20
@@ -34,7 +35,7 @@ def survive(data: bytes, name: str) -> None:
         if work(atoms) > MOST_WORK:
             return
         with mock.patch.object(control_steps, "MAX_TRIPS", MOST_TRIPS):
-            program = CpuBackend().compile(model)
+            program = BACKEND.compile(model)
         for _ in range(2):
             program.run([drawn(data, tensor) for tensor in program.inputs])
 
