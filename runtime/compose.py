@@ -56,7 +56,7 @@ def compose(graph: Graph) -> Graph:
         for i in set(node.inputs):
             readers.setdefault(i, []).append(at)
     for maker in range(len(nodes)):
-        source = _Source.of(graph, nodes[maker])
+        source = Source.of(graph, nodes[maker])
         if source is None:
             continue
         found = {at: source.read_by(nodes[at]) for at in readers.get(source.value, [])}
@@ -74,7 +74,7 @@ def _size(node: Node) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """A value made by copying, its sources, and how to read through it."""
 
     graph: Graph
@@ -83,11 +83,11 @@ class _Source:
     copies: Copies
 
     @staticmethod
-    def of(graph: Graph, node: Node) -> _Source | None:
+    def of(graph: Graph, node: Node) -> Source | None:
         if not isinstance(node.attrs, Raster):
             return None
         copies = Copies.of(node.attrs, graph.values[node.outputs[0]].elements)
-        return None if copies is None else _Source(graph, node.outputs[0], node.inputs, copies)
+        return None if copies is None else Source(graph, node.outputs[0], node.inputs, copies)
 
     def read_by(self, node: Node) -> Node | None:
         """The reader without this value among its inputs; None where that cannot be, or where the reader is

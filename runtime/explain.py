@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.atoms import Gather, Gemm, Map, Raster, Reduce
 from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.control import subgraphs
 from runtime.decompose import decompose
 from runtime.graph import ABSENT, Graph, Node
@@ -51,6 +53,7 @@ STEPS: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("decompose", lambda graph: decompose(graph, "builtin")),
     *PASSES,
     ("fuse", fuse),
+    ("place", place),
 )
 
 
@@ -115,7 +118,9 @@ def _copied(graph: Graph) -> int:
     for node in graph.nodes:
         total += sum(map(_copied, subgraphs(node.attrs).values()))
         if isinstance(node.attrs, Raster):
-            total += graph.values[node.outputs[0]].nbytes
+            out = graph.values[node.outputs[0]]
+            moved = sum(math.prod(region.sizes) for region in node.attrs.regions)
+            total += (moved + (out.elements if node.attrs.fill is not None else 0)) * out.dtype.size
     return total
 
 

@@ -8,6 +8,7 @@ TFLite operators (attributes as a mapping), ATOMIC level holds the eight atoms o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -152,6 +153,11 @@ class Graph:
     def constants(self) -> Iterator[tuple[int, Array]]:
         """(value id, data) of every constant."""
         return ((i, value.data) for i, value in enumerate(self.values) if value.data is not None)
+
+    def in_parts(self) -> set[int]:
+        """The values that several nodes write, each a part: such a node leaves the rest of it alone."""
+        counts = Counter(i for node in self.nodes for i in node.outputs)
+        return {i for i, count in counts.items() if count > 1}
 
     def with_nodes(self, nodes: tuple[Node, ...]) -> Graph:
         return replace(self, nodes=nodes)

@@ -1,4 +1,5 @@
-"""The cpu backend: atoms fused where that is faster (`fuse`), then laid out as C steps (`emitter`)."""
+"""The cpu backend: atoms fused where that is faster (`fuse`), their results written where they are
+wanted (`place`), then laid out as C steps (`emitter`)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from runtime import packed
 from runtime.backends.emitter import Emitter
 from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.graph import Graph
 from runtime.packed import Store
 
@@ -33,7 +35,7 @@ class CpuBackend:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        return self.lower(fuse(model.atoms), _store(model.cache_dir))
+        return self.lower(place(fuse(model.atoms)), _store(model.cache_dir))
 
     def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""

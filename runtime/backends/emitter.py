@@ -40,6 +40,7 @@ class Emitter:
         self.steps: Block = []
         self._same: dict[int, int] = {}
         self._late: dict[int, Packed] = {}
+        self._shared = graph.in_parts()
         self.outputs = list(graph.outputs)
         self.layout = memory.Plan((), 0, 0)
 
@@ -102,9 +103,9 @@ class Emitter:
         return self._same.get(index, index)
 
     def zero(self, node: Node, sizes: Shape) -> None:
-        """Clears an output of which the node writes only a part."""
+        """Clears an output of which the node writes only a part, and no other node writes the rest."""
         out = self.values[node.outputs[0]]
-        if math.prod(sizes) < out.elements:
+        if math.prod(sizes) < out.elements and node.outputs[0] not in self._shared:
             RULES[Raster](self, replace(node, inputs=()), Raster((), 0))
 
     # ---------------------------------------------------------------- sub-graphs and states
@@ -116,6 +117,7 @@ class Emitter:
             if i not in number:
                 number[i] = len(self.values)
                 self.values.append(value)
+        self._shared |= {number[i] for i in part.in_parts()}
         outer, self.steps = self.steps, []
         for node in part.nodes:
             inputs, outputs = (tuple(number[i] for i in ids) for ids in (node.inputs, node.outputs))

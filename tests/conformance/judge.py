@@ -14,6 +14,7 @@ import numpy as np
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
 from runtime.backends.numpy_reference import ReferenceExecutor
+from runtime.backends.place import place
 from runtime.decompose import decompose
 from runtime.graph import Graph
 from runtime.importers.tflite import load
@@ -73,7 +74,7 @@ def agreed(graph: Graph, runs: list[list[Array]], where: str) -> list[Array]:
     small = simplify(atoms)
     check(small, "ATOMIC")
     defined, simplified = (each(ReferenceExecutor(graph).run, runs) for graph in (atoms, small))
-    computed = each(CpuBackend().lower(fuse(small)).run, runs)
+    computed = each(CpuBackend().lower(place(fuse(small))).run, runs)
     for i, want in enumerate(defined):
         np.testing.assert_array_equal(want, simplified[i], f"{where} output {i}: simplified")
         close(computed[i], want, 0, KERNELS, f"{where} output {i}: kernels against their definition")

@@ -15,6 +15,7 @@ from runtime.atoms import Clamp, Gemm, Instruction, Map, Raster, Region, View
 from runtime.backends import reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.graph import Array, DType, Graph, Node, Value
 from runtime.primitives import PRIMITIVES
 from runtime.simplify import simplify
@@ -60,7 +61,7 @@ def run_both(graph: Graph, feed: list[Array]) -> None:
     small = simplify(graph)
     check(small, "ATOMIC")
     want = reference.run(graph, feed)
-    for version in (graph, small, fuse(small)):
+    for version in (graph, small, fuse(small), place(fuse(small))):
         for got, expected in zip(BACKEND.lower(version).run(feed), want, strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 

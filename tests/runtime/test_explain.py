@@ -43,12 +43,12 @@ def test_a_pass_says_what_it_changed():
     assert "1 x FULLY_CONNECTED: FULLY_CONNECTED -> GEMM  (#0)" in decomposed
     assert "1 x RESHAPE: RESHAPE -> RASTER  (#2)" in decomposed
     assert "1 x RESHAPE: RASTER -> nothing  (#2)" in text
-    assert "copies 0 bytes" in text.split("== fuse: ")[1]
+    assert "copies 0 bytes" in text.split("== place: ")[1]
 
 
 def test_the_passes_are_the_pipeline():
     names = [stage.name for stage in passes(load(write(MODEL), "model"))]
-    assert names == ["import", "infer", "decompose", *(name for name, _ in PASSES), "fuse"]
+    assert names == ["import", "infer", "decompose", *(name for name, _ in PASSES), "fuse", "place"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from runtime.atoms import Clamp, Gemm, Instruction, Map, Raster, Reduce, Region,
 from runtime.backends import reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.graph import Array, DType, Graph, Node, Value
 from runtime.raster import Copies, injective, normal, normalised
 from runtime.simplify import simplify
@@ -62,7 +63,7 @@ def run_both(graph: Graph, seed: int = 0) -> Graph:
         if arrays[-1].dtype.kind == "f":
             arrays[-1][array == 0] = -0.0
     want = bits(graph, reference.run(graph, arrays))
-    for got in (reference.run(small, arrays), BACKEND.lower(fuse(small)).run(arrays)):
+    for got in (reference.run(small, arrays), BACKEND.lower(place(fuse(small))).run(arrays)):
         assert bits(graph, got) == want
     return small
 

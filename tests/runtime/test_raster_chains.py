@@ -15,10 +15,12 @@ from runtime.atoms import MAX_RANK, Instruction, Map, Raster, Region, View
 from runtime.backends import reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.graph import Array, DType, Graph, Node, Shape, Value
 from runtime.simplify import simplify
 from runtime.strides import dense
 from runtime.verify import check
+from tests.runtime.in_place import alive, in_place
 
 BACKEND = CpuBackend()
 MOST = 4096
@@ -220,6 +222,7 @@ def test_chains_of_views_give_the_bits_of_numpy(data: st.DataObject) -> None:
     check(graph, "ATOMIC")
     small = simplify(graph)
     check(small, "ATOMIC")
+    assert alive(place(small)) <= alive(small)
     want = [chain.arrays[i].tobytes() for i in ends]
     feed = chain.arrays[:2]
     assert len(small.nodes) <= len(graph.nodes)
@@ -227,5 +230,8 @@ def test_chains_of_views_give_the_bits_of_numpy(data: st.DataObject) -> None:
         reference.run(graph, feed),
         reference.run(small, feed),
         BACKEND.lower(fuse(small)).run(feed),
+        BACKEND.lower(place(fuse(small))).run(feed),
+        in_place(place(graph), feed),
+        in_place(place(small), feed),
     ):
         assert [array.tobytes() for array in got] == want
