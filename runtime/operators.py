@@ -33,6 +33,8 @@ ENUMS = {
     "reduce_function": REDUCTION,
 }
 TEXTS = frozenset({"container", "shared_name"})
+Option = bool | int | float
+"""Of a custom operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Operator:
     intermediates: bool = False
     """Whether its attributes have `intermediates`: the quantisation of each tensor that the file names for
     what lies between its steps, None where it gives none."""
+
+    custom: Mapping[str, Option] | None = None
+    """Of a custom operator: the options that its kernel reads, and what it takes for those left out."""
 
     def variables(self, attrs: Mapping[str, Any]) -> tuple[int, ...]:
         """`states` of a node with these attributes."""
@@ -84,6 +89,23 @@ STABLEHLO_UNARY = (
     "ABS", "CBRT", "COSINE", "EXPONENTIAL", "FLOOR", "LOG", "LOGISTIC", "NEGATE", "RSQRT", "TANH",
 )  # fmt: skip
 
+CUSTOM = {
+    "TFLite_Detection_PostProcess": Operator(
+        (3, 3),
+        (4, 4),
+        custom={
+            "max_detections": 0,
+            "max_classes_per_detection": 0,
+            "detections_per_class": 100,
+            "use_regular_nms": False,
+            "nms_score_threshold": 0.0,
+            "nms_iou_threshold": 0.0,
+            "num_classes": 0,
+            **dict.fromkeys(("y_scale", "x_scale", "h_scale", "w_scale"), 0.0),
+        },
+    ),
+}
+"""Custom operators, by the custom code that the model gives them."""
 OPERATORS = {
     # windows and matrices
     "CONV_2D": Operator((2, 3), table="Conv2DOptions", fields=(*DILATED, BIAS_TYPE)),
@@ -350,6 +372,7 @@ OPERATORS = {
     "QUANTIZE": _unary(),
     "DEQUANTIZE": _unary(),
     "CAST": _unary(),
+    **CUSTOM,
 }
 LINKED = frozenset(
     {

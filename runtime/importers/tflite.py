@@ -21,10 +21,10 @@ from runtime.atoms import MAX_RANK
 from runtime.control import subgraphs
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
-from runtime.importers import schema, weights
+from runtime.importers import custom, schema, weights
 from runtime.importers.calls import Part
 from runtime.importers.link import link
-from runtime.operators import ENUMS, OPERATORS, TEXTS, Operator
+from runtime.operators import CUSTOM, ENUMS, OPERATORS, TEXTS, Operator, Option
 
 IDENTIFIER = b"TFL3"
 MAX_SUBGRAPHS = 4096
@@ -75,7 +75,7 @@ def load(model: bytes, name: str, subgraph: int = 0) -> Graph:
     """The graph of a model file, of several by default the first; `name` stands in messages.
 
     Raises ModelError for bytes that are not a sound model, UnsupportedError for a sound one that uses what
-    the engine does not have (custom operators, other element types).
+    the engine does not have (other operators, other element types).
     """
     reader = _Reader(model, name)
     try:
@@ -376,9 +376,13 @@ class _Reader:
         builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the one byte came first
         name = _OPERATOR_NAMES.get(builtin, f"number {builtin}")
         self.place = source = f"{name}#{position}"
+        if name == "CUSTOM":
+            name = self.text(code.CustomCode())
+            if name not in CUSTOM:
+                raise self.lacking(f"custom operator {name!r} is not known")
+            self.place = source = f"{name}#{position}"
         if name not in OPERATORS:
-            custom = f" {self.text(code.CustomCode())!r}" if name == "CUSTOM" else ""
-            raise self.lacking(f"operator {name}{custom} is not known")
+            raise self.lacking(f"operator {name} is not known")
         row, tensors = OPERATORS[name], len(values)
         inputs = self.ids(self.integers(operator, "Inputs", "inputs"), tensors, optional=True)
         outputs = self.ids(self.integers(operator, "Outputs", "outputs"), tensors)
@@ -395,6 +399,8 @@ class _Reader:
 
     def attributes(self, operator: Any, row: Operator) -> dict[str, Any]:
         """The fields of the options table; an operator without one has the defaults of the schema."""
+        if row.custom is not None:
+            return self.custom(operator, row.custom)
         if not row.fields:
             return {}
         union = "BuiltinOptions" if hasattr(schema.BuiltinOptions, row.table) else "BuiltinOptions2"
@@ -406,6 +412,18 @@ class _Reader:
         else:
             options = getattr(schema, row.table)(given.data, given.position)
         return {field: self.attribute(options, field) for field in row.fields}
+
+    def custom(self, operator: Any, defaults: Mapping[str, Option]) -> dict[str, Any]:
+        """The options of a custom operator."""
+        if operator.CustomOptionsFormat():
+            raise self.bad(f"custom options in format {operator.CustomOptionsFormat()}, expected 0")
+        if operator.LargeCustomOptionsOffset() > 1:
+            raise self.lacking("custom options outside the flatbuffer")
+        try:
+            data = self.numbers(operator, "CustomOptions", "bytes of custom options")
+            return custom.options(data.tobytes(), defaults)
+        except ModelError as error:
+            raise self.bad(str(error)) from error
 
     def attribute(self, options: Any, field: str) -> Any:
         accessor = "".join(word.capitalize() for word in field.split("_"))
