@@ -7,37 +7,59 @@ order in which soft weights multiply differs. Of equal scores the first box is t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from runtime.atoms import Gather, Map, Reduce, Region, View
-from runtime.decompose.index import expect_types
+from runtime.atoms import Gather, Map, Reduce, View
+from runtime.decompose.index import compute_type, expect_types
 from runtime.decompose.rule import Lowering, Program, call, const, load
+from runtime.decompose.steps import over_time
 from runtime.graph import DType
+from runtime.strides import dense
 
 IOU, SCORE, SIGMA = 3, 4, 5
 """Inputs: the two thresholds, and the parameter of soft suppression."""
 GONE = const(-math.inf)
+"""The score of what is no candidate."""
+Suppress = Callable[[Lowering, int, int, int], int]
+"""(where the atoms go, scores, overlaps, places of the boxes taken) -> the scores after that."""
 
 
 def non_max_suppression(low: Lowering) -> None:
     """Selected indices, with V5 also their scores, and how many there are; 0 after those."""
     _check_types(low)
-    boxes, scores, inputs = low.x.shape(0)[0], low.node.inputs[1], low.node.inputs
+    (boxes,), scores, inputs = low.x.shape(1), low.node.inputs[1], low.node.inputs
+    steps = min(low.out.shape[0], boxes)
     above = call("gt", load(0), load(1))
     live = low.map(above, [scores, inputs[SCORE]], low.temp((boxes,), DType.I32))
     candidates = low.emit(Reduce("sum", 1, boxes, 1), [live], low.temp((1,), DType.I32))
     left = low.map(
         call("select", above, load(0), GONE), [scores, inputs[SCORE]], low.temp((boxes,), DType.F32)
     )
-    places, bests = list[int](), list[int]()
-    for _ in range(low.out.shape[0]):
-        places.append(low.emit(Reduce("argmax", 1, boxes, 1), [left], low.temp((1,), DType.I32)))
-        bests.append(low.emit(Reduce("max", 1, boxes, 1), [left], low.temp((1,), DType.F32)))
-        overlap = _overlap(low, boxes, places[-1])
-        left = _suppress(low, left, overlap)
-    _select(low, places, bests, candidates)
+    places, bests = greedy(low, inputs[0], left, 1, steps, _suppress)
+    _select(low, places, bests, candidates, steps)
+
+
+def greedy(
+    low: Lowering, corners: int, left: int, rows: int, steps: int, suppress: Suppress
+) -> tuple[int, int]:
+    """The boxes that each row of scores takes, one a step: their places and scores, (steps, rows) each.
+
+    `corners` is (boxes, 4), `left` (rows, boxes) with GONE for what may not be taken; a row without
+    candidates takes GONE.
+    """
+    boxes = low.values[left].elements // rows
+
+    def step(body: Lowering, _: Sequence[int], states: Sequence[int]) -> tuple[list[int], list[int]]:
+        place = body.emit(Reduce("argmax", rows, boxes, 1), states, body.temp((rows,), DType.I32))
+        best = body.emit(Reduce("max", rows, boxes, 1), states, body.temp((rows,), DType.F32))
+        overlap = _overlap(body, body.use(corners), (rows, boxes), place)
+        return [place, best], [suppress(body, states[0], overlap, place)]
+
+    final = low.temp(low.values[left].shape, DType.F32)
+    places, bests = over_time(low, steps, [], [left], [final], step)
+    return places, bests
 
 
 def _check_types(low: Lowering) -> None:
@@ -48,10 +70,10 @@ def _check_types(low: Lowering) -> None:
         low.types()
 
 
-def _overlap(low: Lowering, boxes: int, place: int) -> int:
-    """(boxes,) areas of the intersection with one box over those of the union, 0 of boxes without area."""
-    corners = low.node.inputs[0]
-    picked = low.emit(Gather(boxes, 4, 1), [corners, place], low.temp((4,), DType.F32))
+def _overlap(low: Lowering, corners: int, shape: tuple[int, int], place: int) -> int:
+    """(rows, boxes): the area that a box shares with the row's over that of both, 0 without area."""
+    rows, boxes = shape
+    picked = low.emit(Gather(boxes, 4, rows), [corners, place], low.temp((rows, 4), DType.F32))
     low_1, high_1 = zip(*(_ends(axis) for axis in (0, 1)), strict=True)
     low_2, high_2 = zip(*(_ends(4 + axis) for axis in (0, 1)), strict=True)
     shared = [
@@ -63,9 +85,9 @@ def _overlap(low: Lowering, boxes: int, place: int) -> int:
     union = call("sub", call("add", area, other), common)
     empty = call("or", call("le", area, const(0.0)), call("le", other, const(0.0)))
     program = call("select", empty, const(0.0), call("div", common, union))
-    views = *(View(i, (4,)) for i in range(4)), *(View(i, (0,)) for i in range(4))
-    atom = Map((boxes,), views, View(0, (1,)), program)
-    return low.emit(atom, [corners] * 4 + [picked] * 4, low.temp((boxes,), DType.F32))
+    views = *(View(i, (0, 4)) for i in range(4)), *(View(i, (4, 0)) for i in range(4))
+    atom = Map(shape, views, dense(shape), program)
+    return low.emit(atom, [corners] * 4 + [picked] * 4, low.temp(shape, DType.F32))
 
 
 def _ends(first: int) -> tuple[Program, Program]:
@@ -77,32 +99,45 @@ def _area(lows: Sequence[Program], highs: Sequence[Program]) -> Program:
     return call("mul", *(call("sub", high, low) for low, high in zip(lows, highs, strict=True)))
 
 
-def _suppress(low: Lowering, left: int, overlap: int) -> int:
-    """Scores after a box is taken; that box itself overlaps with all of itself."""
-    inputs, score = [left, overlap, low.node.inputs[IOU], low.node.inputs[SCORE]], load(0)
-    if len(low.node.inputs) > SIGMA:
-        inputs.append(low.node.inputs[SIGMA])
+def _suppress(low: Lowering, left: int, overlap: int, _: int) -> int:
+    """The box itself overlaps with all of itself, unless it has no area: TFLite takes such a one again."""
+    inputs, score = [left, overlap, *map(low.use, low.x.node.inputs[IOU:])], load(0)
+    if len(inputs) > 4:
         decay = call("exp", call("mul", call("mul", call("div", const(-0.5), load(4)), load(1)), load(1)))
         score = call("select", call("gt", load(4), const(0.0)), call("mul", score, decay), score)
     out = call("or", call("ge", load(1), load(2)), call("not", call("gt", score, load(3))))
-    return low.map(call("select", out, GONE, score), inputs, low.temp(low.values[left].shape, DType.F32))
+    line, same = dense(low.values[left].shape), View(0, (0,))
+    views = line, line, *(same for _ in inputs[2:])
+    atom = Map(low.values[left].shape, views, line, call("select", out, GONE, score))
+    return low.emit(atom, inputs, low.temp(low.values[left].shape, DType.F32))
 
 
-def _select(low: Lowering, places: list[int], bests: list[int], candidates: int) -> None:
+def _select(low: Lowering, places: int, bests: int, candidates: int, steps: int) -> None:
     """What the steps found, as long as there were candidates."""
-    most, threshold, *outputs = len(places), low.node.inputs[SCORE], *low.node.outputs
-    order = low.constant(np.arange(most, dtype=np.int32))
-    regions = [Region(i, View(0, (1,)), View(i, (1,)), (1,)) for i in range(most)]
-    place = low.raster(regions, places, low.temp((most,), DType.I32))
-    best = low.raster(regions, bests, low.temp((most,), DType.F32))
-    found = low.map(call("gt", load(0), load(1)), [best, threshold], low.temp((most,), DType.I32))
+    outputs, rest = low.node.outputs, [(0, low.out.shape[0] - steps)]
+    order = low.constant(np.arange(steps, dtype=np.int32))
     within = call("and", load(0), call("lt", load(1), load(2)))
-    taken = low.map(within, [found, order, candidates], low.temp((most,), DType.I32), "i32")
-    kept = call("select", load(0), load(1), const(0))
-    low.map(kept, [taken, place], outputs[0], "i32")
-    if len(outputs) == 3:
-        low.map(kept, [taken, best], outputs[1])
-    low.emit(Reduce("sum", 1, most, 1), [taken], outputs[-1])
+    inputs = [found(low, bests, steps), order, candidates]
+    taken = low.map(within, inputs, low.temp((steps,), DType.I32), "i32")
+    for output, value in zip(outputs[:-1], (places, bests), strict=False):
+        dtype = low.values[output].dtype
+        kept = flat(low, call("select", load(0), load(1), const(0)), [taken, value], steps, dtype)
+        low.padded(kept, rest, 0, output)
+    low.emit(Reduce("sum", 1, steps, 1), [taken], outputs[-1])
+
+
+def found(low: Lowering, bests: int, count: int) -> int:
+    """(count,) of i32: 1 where the score is that of a candidate."""
+    line = dense((count,))
+    atom = Map((count,), (line,), line, call("gt", load(0), GONE))
+    return low.emit(atom, [bests], low.temp((count,), DType.I32))
+
+
+def flat(low: Lowering, program: Program, inputs: Sequence[int], count: int, dtype: DType) -> int:
+    """Element-wise over values of `count` elements, whatever their shapes: (count,)."""
+    line = dense((count,))
+    atom = Map((count,), (line,) * len(inputs), line, program, compute_type(dtype))
+    return low.emit(atom, inputs, low.temp((count,), dtype))
 
 
 RULES = dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"), non_max_suppression)

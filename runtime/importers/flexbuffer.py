@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from runtime.errors import ModelError
 
-Item: TypeAlias = "None | bool | int | float | str | bytes | tuple[Item, ...] | Mapping[str, Item]"
+Item: TypeAlias = "bool | int | float | str | bytes | tuple[Item, ...] | Mapping[str, Item] | None"
 
 MAX_DEPTH = 8
 """Of vectors and maps inside each other."""

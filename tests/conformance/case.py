@@ -33,7 +33,7 @@ ENUM_DEFAULTS = {
 def _options(row: Operator) -> dict[str, Any]:
     """Every field of the options table, as an operator has it that nobody gave any."""
     if not row.table:
-        return {}
+        return dict(row.custom or {})
     lists, default = getattr(schema, row.table), {}
     for option in (*row.fields, *row.hints):
         several = hasattr(lists, f"{exporter._camel(option)}Length")

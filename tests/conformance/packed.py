@@ -1,5 +1,5 @@
-"""How sparse weights, StableHLO's options and tensors between the steps of an operator are written, which the
-project itself only reads.
+"""How sparse weights, StableHLO's options, tensors between the steps of an operator and custom operators are
+written, which the project itself only reads.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import tflite as schema
+from flatbuffers import flexbuffers
 
 from runtime.exporters import tflite as exporter
 from runtime.exporters.tflite import OpSpec, TensorSpec
 from runtime.importers.weights import Level, Sparsity
+from runtime.operators import CUSTOM
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -83,15 +85,26 @@ def encoded(data: Array, spec: Sparse) -> tuple[Array, Sparsity]:
 
 
 class Writer(exporter._Writer):
-    """Writes tensors that are `Sparse` and operators that are `Stepped`, as the project's own does not."""
+    """Writes `Sparse` tensors, `Stepped` and custom operators, which the project's own does not."""
 
     sparsity: int = 0
     blockwise: int = 0
     intermediates: int = 0
+    custom: int = 0
+
+    def operator_code(self, kind: str, version: int) -> int:
+        if kind not in CUSTOM:
+            return super().operator_code(kind, version)
+        number, name = schema.BuiltinOperator.CUSTOM, self.builder.CreateString(kind)
+        return self.table(
+            "OperatorCode", DeprecatedBuiltinCode=number, CustomCode=name, Version=version, BuiltinCode=number
+        )
 
     def operator(self, scope: Any, op: OpSpec, options: Any, version: int) -> int:
         if isinstance(op, Stepped):
             self.intermediates = self.ids(scope, op.intermediates)
+        if op.kind in CUSTOM:  # those that are given only
+            self.custom = self.builder.CreateByteVector(bytes(flexbuffers.Dumps(dict(op.options))))
         return super().operator(scope, op, options, version)
 
     def buffer(self, tensor: TensorSpec) -> int:
@@ -147,4 +160,6 @@ class Writer(exporter._Writer):
             fields, self.blockwise = {**fields, "Quantization": self.blockwise}, 0
         if name == "Operator" and self.intermediates:
             fields, self.intermediates = {**fields, "Intermediates": self.intermediates}, 0
+        if name == "Operator" and self.custom:
+            fields, self.custom = {**fields, "CustomOptions": self.custom}, 0
         return super().table(name, **fields)
