@@ -1,4 +1,4 @@
-"""The README's tables of operators and of atoms: `python -m tests.operator_table` prints them."""
+"""The README's tables of operators, custom ones too, and of atoms: `python -m tests.operator_table`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ckernels
 from runtime.atoms import ATOMS
 from runtime.control import CONTROL
 from runtime.importers import schema
-from runtime.operators import OPERATORS
+from runtime.operators import CUSTOM, OPERATORS
 
 COLUMNS = 4
 NOT_NUMERIC = frozenset(
@@ -17,6 +17,9 @@ NOT_NUMERIC = frozenset(
 )  # fmt: skip
 """On texts and tables of texts, without a kernel in TFLite, or no operators."""
 
+REGISTERED = ("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess")
+"""The custom operators that TFLite's Python package has kernels for."""
+
 
 def operators() -> str:
     """Every builtin operator of the schema on numbers, with a mark where the engine has it."""
@@ -26,6 +29,14 @@ def operators() -> str:
     height = len(cells) // COLUMNS
     rows = [cells[i::height] for i in range(height)]
     return "\n".join(["| " + " | ".join(row) + " |" for row in (*[[""] * COLUMNS, ["---"] * COLUMNS], *rows)])
+
+
+def custom() -> str:
+    """The custom operators with a kernel in TFLite, with a mark where the engine has it."""
+    names = sorted({*REGISTERED, *CUSTOM})
+    return "|  |  |\n|---|---|\n" + "\n".join(
+        f"| {'✓' if name in CUSTOM else '·'} | `{name}` |" for name in names
+    )
 
 
 def atoms() -> str:
@@ -41,4 +52,4 @@ def atoms() -> str:
 
 
 if __name__ == "__main__":
-    print(f"{operators()}\n\n{atoms()}")
+    print("\n\n".join([operators(), custom(), atoms()]))

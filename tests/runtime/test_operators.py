@@ -7,13 +7,13 @@ import tflite as bindings
 
 from runtime import decompose, shapes
 from runtime.importers import schema
-from runtime.operators import ACTIVATION, LINKED, MANY, OPERATORS, PADDING
+from runtime.operators import ACTIVATION, CUSTOM, LINKED, MANY, OPERATORS, PADDING
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_row_names_what_the_schema_has(name):
     row = OPERATORS[name]
-    assert hasattr(schema.BuiltinOperator, name)
+    assert hasattr(schema.BuiltinOperator, name) == (name not in CUSTOM) == (row.custom is None)
     for (least, most), free in ((row.inputs, LINKED | {"STABLEHLO_IOTA"}), (row.outputs, LINKED)):
         assert (name not in free) <= least <= most <= MANY
     assert bool(row.table) >= bool(row.fields)
