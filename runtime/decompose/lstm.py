@@ -47,13 +47,13 @@ def bidirectional(low: Lowering) -> None:
     (steps, rows, _), major = sizes_of(low.x), bool(low.x.attr("time_major"))
     aux = None if low.x.values[AUX] is None else in_time(low, AUX, major)
     data, cross = in_time(low, 0, major), crossed(low.x)
-    results, units, finals = [], [], low.node.outputs[-4:]
-    for layer, reverse in ((FORWARD, False), (BACKWARD, True)):
+    mirrored = data if aux is None or cross else aux
+    results, units, (*finals, first, second) = [], [], low.node.outputs[-4:]
+    for layer, own, ends in ((FORWARD, data, finals), (BACKWARD, mirrored, [first, second])):
         gates = Gates(low, layer, steps, rows)
-        step, alone = lstm_float.Step(gates), aux is not None and reverse and not cross
-        own = step.sequences(aux if alone and aux is not None else data, aux if cross else None)
-        ends, finals = finals[:2], finals[2:]
-        results += over_time(low, steps, own, gates.states, ends, step, reverse)
+        step = lstm_float.Step(gates)
+        sequences = step.sequences(own, aux if cross else None)
+        results += over_time(low, steps, sequences, gates.states, ends, step, layer is BACKWARD)
         units.append(gates.units)
     if low.x.attr("merge_outputs"):
         joined(low, results, steps, rows, units, major, low.node.outputs[0])
