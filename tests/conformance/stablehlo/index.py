@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.conformance.case import EVERY, Array, Case, X
+from tests.conformance.case import EVERY, FLOAT, Array, Case, X
 
 INDICES = (-3, 6)
 """Beyond both ends of most axes."""
+FAR = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**62), 2**62)}
+"""Where most sums with a place in a window no longer fit their type, or nearly."""
 COMPUTATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "": lambda _, new: new,
     "STABLEHLO_ADD": np.add,
@@ -130,20 +132,21 @@ CASES = [
     *(
         Case(
             "STABLEHLO_GATHER",
-            (X(shape), X(index, INDICES, dtype)),
+            (X(shape), X(index, span, dtype)),
             dict(zip(GATHER, options, strict=True)),
-            EVERY,
+            types,
             same=True,
             expect=gathered,
             late=options[3] < len(index),
         )
         for dtype in ("int32", "int64")
+        for span, types in ((INDICES, EVERY), (FAR[dtype], FLOAT))
         for shape, index, options in GATHERS
     ),  # TFLite reads beyond the shape of indices that have no axis of vectors
     *(
         Case(
             "STABLEHLO_SCATTER",
-            (X(shape), X(index, INDICES, dtype), X(updates)),
+            (X(shape), X(index, span, dtype), X(updates)),
             dict(zip(SCATTER, options, strict=True)),
             types,
             same=True,
@@ -151,26 +154,29 @@ CASES = [
             expect=scattered(body),
             late=options[3] < len(index),
         )
-        for dtype, body, types in (
-            ("int32", "", EVERY),
-            ("int64", "", EVERY),
-            ("int32", "STABLEHLO_ADD", ADDED),
-            ("int64", "STABLEHLO_MAXIMUM", ADDED),
-            ("int32", "STABLEHLO_MINIMUM", ADDED),
-            ("int64", "STABLEHLO_MULTIPLY", ("float32", "int32")),
+        for dtype, span, body, types in (
+            ("int32", INDICES, "", EVERY),
+            ("int64", INDICES, "", EVERY),
+            ("int32", FAR["int32"], "", FLOAT),
+            ("int64", FAR["int64"], "", FLOAT),
+            ("int32", INDICES, "STABLEHLO_ADD", ADDED),
+            ("int64", INDICES, "STABLEHLO_MAXIMUM", ADDED),
+            ("int32", INDICES, "STABLEHLO_MINIMUM", ADDED),
+            ("int64", INDICES, "STABLEHLO_MULTIPLY", ("float32", "int32")),
         )
         for shape, index, updates, options in SCATTERS
     ),
     *(
         Case(
             "STABLEHLO_DYNAMIC_SLICE",
-            (X(shape), *(X((), INDICES, dtype) for _ in shape)),
+            (X(shape), *(X((), span, dtype) for _ in shape)),
             {"slice_sizes": sizes},
-            EVERY,
+            types,
             same=True,
             expect=sliced,
         )
         for dtype in ("int32", "int64")
+        for span, types in ((INDICES, EVERY), (FAR[dtype], FLOAT))
         for shape, sizes in SLICES
     ),
     *(
