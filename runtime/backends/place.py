@@ -59,7 +59,7 @@ class _Placer:
             for i in set(node.inputs) - {ABSENT}:
                 self.readers.setdefault(i, []).append(at)
         self.spans = {i: self._span(i) for i in {*self.maker, *graph.starts}}
-        self.alive = np.zeros(len(graph.nodes) + 1, np.int64)
+        self.alive = np.zeros(max(len(graph.nodes), 1) + 1, np.int64)
         for i, (first, last) in self.spans.items():
             self.alive[first] += self.bytes(i)
             self.alive[last + 1] -= self.bytes(i)

@@ -120,6 +120,11 @@ def test_an_output_and_an_input_stay_where_they_are():
     assert small.nodes[1].attrs == columns(2, 2, 2)
 
 
+def test_a_graph_of_no_nodes_is_left_alone():
+    nothing = Graph((f32(2, 3), f32(4)), (), (0, 1), (0,))
+    assert placed(nothing) == nothing
+
+
 def test_a_reader_that_needs_it_dense_keeps_it():
     nodes = (
         node(negated((3, 2)), 0, 1),
