@@ -25,6 +25,10 @@ typedef enum {
     CK_I32,
     CK_I64,
     CK_BOOL,
+    CK_F64,
+    CK_U16,
+    CK_U32,
+    CK_U64,
     CK_X8,
     CK_X16,
     CK_X32,
@@ -137,7 +141,7 @@ typedef struct {
 typedef struct {
     int32_t op;
     int32_t input;
-    double real[2];     /* in f32: the value of CONST, the args of a primitive */
+    double real[2];     /* in f32 and f64: the value of CONST, the args of a primitive */
     int64_t integer[2]; /* the same in i32 and i64 */
 } ck_instruction;
 
@@ -267,7 +271,7 @@ typedef struct {
 typedef struct {
     const char *name;
     int32_t arity;
-    int32_t types; /* bits 1, 2, 4: defined for f32, i32, i64 */
+    int32_t types; /* bits 1, 2, 4, 8: defined for f32, i32, i64, f64 */
 } ck_primitive;
 
 const ck_row *ck_rows(int32_t *count);

@@ -8,8 +8,8 @@
 enum { BLOCK = 256, STACK = 32 };
 
 static const ck_primitive primitives[] = {
-#define BOTH(name, arity, real, whole) {#name, arity, 7},
-#define REAL(name, arity, real) {#name, arity, 1},
+#define BOTH(name, arity, real, whole) {#name, arity, 15},
+#define REAL(name, arity, real) {#name, arity, 9},
 #define WHOLE(name, arity, whole) {#name, arity, 6},
 #define NARROW(name, arity, whole) {#name, arity, 2},
 #include "map.inc"
@@ -28,21 +28,25 @@ int32_t ck_map_stack(void) { return STACK; }
 
 /* Python's floor division and modulo of floats: the remainder takes the sign of b, the quotient is consistent
  * with it. */
-static float floor_div(float a, float b) {
-    if (b == 0.0f) return a / b;
-    float remainder = fmodf(a, b), quotient = (a - remainder) / b;
-    if (remainder != 0.0f && (b < 0.0f) != (remainder < 0.0f)) quotient -= 1.0f;
-    if (quotient == 0.0f) return copysignf(0.0f, a / b);
-    float floor = floorf(quotient);
-    return quotient - floor > 0.5f ? floor + 1.0f : floor;
-}
-
-static float floor_mod(float a, float b) {
-    float remainder = fmodf(a, b);
-    if (b == 0.0f) return remainder;
-    if (remainder == 0.0f) return copysignf(0.0f, b);
-    return (b < 0.0f) != (remainder < 0.0f) ? remainder + b : remainder;
-}
+#define FLOOR(T, F)                                                                           \
+    static T F(floor_div)(T a, T b) {                                                         \
+        if (b == 0) return a / b;                                                             \
+        T remainder = F(fmod)(a, b), quotient = (a - remainder) / b;                          \
+        if (remainder != 0 && (b < 0) != (remainder < 0)) quotient -= 1;                      \
+        if (quotient == 0) return F(copysign)(0, a / b);                                      \
+        T below = F(floor)(quotient);                                                         \
+        return quotient - below > (T)0.5 ? below + 1 : below;                                 \
+    }                                                                                         \
+    static T F(floor_mod)(T a, T b) {                                                         \
+        T remainder = F(fmod)(a, b);                                                          \
+        if (b == 0) return remainder;                                                         \
+        if (remainder == 0) return F(copysign)(0, b);                                         \
+        return (b < 0) != (remainder < 0) ? remainder + b : remainder;                        \
+    }
+#define SINGLE(name) name##f
+#define DOUBLE(name) name
+FLOOR(float, SINGLE)
+FLOOR(double, DOUBLE)
 
 static int32_t saturated(int64_t x) {
     return x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : (int32_t)x;
@@ -81,14 +85,20 @@ static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
         }                                                                  \
     } while (0)
 
-static int64_t whole_of_real(float x, int64_t low, int64_t high) {
+static int64_t whole_of_real(double x, int64_t low, int64_t high) {
     if (x != x) return 0;
-    return x <= (float)low ? low : x >= (float)high ? high : (int64_t)x;
+    return x <= (double)low ? low : x >= (double)high ? high : (int64_t)x;
+}
+
+static uint64_t unsigned_of_real(double x) {
+    if (!(x > 0)) return 0;
+    return x >= 0x1p64 ? UINT64_MAX : (uint64_t)x;
 }
 
 #define T float
 #define U float
 #define C f32
+#define F SINGLE
 #define NAME ck_f32_map__scalar
 #define ARGS real
 #define IS_REAL 1
@@ -97,7 +107,26 @@ static int64_t whole_of_real(float x, int64_t low, int64_t high) {
 #define FROM_HALF(x) ck_f32_of_f16(x)
 #define TO_WHOLE(x, low, high) (x != x ? 0 : x<(low) ? (low) : x>(high) ? (high) : (int32_t)x)
 #define TO_I32(x) whole_of_real(x, INT32_MIN, INT32_MAX)
+#define TO_U32(x) whole_of_real(x, 0, UINT32_MAX)
 #define TO_I64(x) whole_of_real(x, INT64_MIN, INT64_MAX)
+#define TO_U64(x) unsigned_of_real(x)
+#include "map_body.h"
+
+#define T double
+#define U double
+#define C f64
+#define F DOUBLE
+#define NAME ck_f64_map__scalar
+#define ARGS real
+#define IS_REAL 1
+#define IS_NARROW 0
+#define FROM_REAL(x) (x)
+#define FROM_HALF(x) ck_f32_of_f16(x)
+#define TO_WHOLE(x, low, high) (x != x ? 0 : x<(low) ? (low) : x>(high) ? (high) : (int32_t)x)
+#define TO_I32(x) whole_of_real(x, INT32_MIN, INT32_MAX)
+#define TO_U32(x) whole_of_real(x, 0, UINT32_MAX)
+#define TO_I64(x) whole_of_real(x, INT64_MIN, INT64_MAX)
+#define TO_U64(x) unsigned_of_real(x)
 #include "map_body.h"
 
 #define T int32_t
@@ -111,7 +140,9 @@ static int64_t whole_of_real(float x, int64_t low, int64_t high) {
 #define FROM_HALF(x) whole_of_real(ck_f32_of_f16(x), INT32_MIN, INT32_MAX)
 #define TO_WHOLE(x, low, high) (x<(low) ? (low) : x>(high) ? (high) : x)
 #define TO_I32(x) (x)
+#define TO_U32(x) (x < 0 ? 0 : x)
 #define TO_I64(x) (x)
+#define TO_U64(x) (x)
 #include "map_body.h"
 
 #define T int64_t
@@ -125,5 +156,7 @@ static int64_t whole_of_real(float x, int64_t low, int64_t high) {
 #define FROM_HALF(x) whole_of_real(ck_f32_of_f16(x), INT64_MIN, INT64_MAX)
 #define TO_WHOLE(x, low, high) (x<(low) ? (low) : x>(high) ? (high) : x)
 #define TO_I32(x) saturated(x)
+#define TO_U32(x) (x < 0 ? 0 : x > UINT32_MAX ? UINT32_MAX : x)
 #define TO_I64(x) (x)
+#define TO_U64(x) (x)
 #include "map_body.h"

@@ -85,11 +85,16 @@ static void NAMED(C, load)(T *restrict to, const char *from, int32_t dtype, int6
         LOAD(CK_I16, int16_t, )
         LOAD(CK_I32, int32_t, )
         LOAD(CK_I64, int64_t, )
+        LOAD(CK_F64, double, FROM_REAL)
+        LOAD(CK_U16, uint16_t, )
+        LOAD(CK_U32, uint32_t, )
+        LOAD(CK_U64, uint64_t, )
     }
 #undef LOAD
 }
 
-/* Converts n results to the output's type: integers saturate, a NaN becomes 0. */
+/* Converts n results to the output's type: integers saturate, a NaN becomes 0; a u64 takes the bits
+ * of an i64. */
 static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, const T *restrict from,
                             int64_t n) {
 #define STORE(ENUM, S, VALUE)                  \
@@ -117,6 +122,10 @@ static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, c
         STORE(CK_I16, int16_t, TO_WHOLE(x, INT16_MIN, INT16_MAX))
         STORE(CK_I32, int32_t, TO_I32(x))
         STORE(CK_I64, int64_t, TO_I64(x))
+        STORE(CK_F64, double, x)
+        STORE(CK_U16, uint16_t, TO_WHOLE(x, 0, UINT16_MAX))
+        STORE(CK_U32, uint32_t, TO_U32(x))
+        STORE(CK_U64, uint64_t, TO_U64(x))
     }
 #undef STORE
 }
@@ -161,6 +170,7 @@ ck_status NAME(const void *params, char *const *bases) {
 #undef T
 #undef U
 #undef C
+#undef F
 #undef NAME
 #undef ARGS
 #undef IS_REAL
@@ -169,4 +179,6 @@ ck_status NAME(const void *params, char *const *bases) {
 #undef FROM_HALF
 #undef TO_WHOLE
 #undef TO_I32
+#undef TO_U32
 #undef TO_I64
+#undef TO_U64

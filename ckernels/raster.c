@@ -60,6 +60,7 @@ RASTER_COPY(ck_x32_raster__scalar, uint32_t)
 RASTER_COPY(ck_x64_raster__scalar, uint64_t)
 RASTER_ADD(ck_f32_raster_add__scalar, float, ADD)
 RASTER_ADD(ck_f16_raster_add__scalar, f16, ADD_F16)
+RASTER_ADD(ck_f64_raster_add__scalar, double, ADD)
 RASTER_ADD(ck_x8_raster_add__scalar, uint8_t, ADD) /* unsigned: integers of either sign wrap alike */
 RASTER_ADD(ck_x16_raster_add__scalar, uint16_t, ADD)
 RASTER_ADD(ck_x32_raster_add__scalar, uint32_t, ADD)

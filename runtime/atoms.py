@@ -117,10 +117,11 @@ class Map:
     """Element-wise, for every index i below `sizes` (rank <= 6):
     out[output(i)] = program(inputs[0][views[0](i)], inputs[1][views[1](i)], ...).
 
-    Inputs are converted to the compute type on load. `compute` "f32" evaluates in float32; "i32" in int32
-    that wraps, with 64-bit products inside the fixed-point primitives; "i64" in int64. The store converts
-    to the output type: from f32 to an integer it expects an integral value already rounded by a primitive,
-    and every store to an integer saturates. Comparisons give 0 or 1.
+    Inputs are converted to the compute type on load. `compute` "f32" evaluates in float32, "f64" in float64;
+    "i32" in int32 that wraps, with 64-bit products inside the fixed-point primitives; "i64" in int64. The
+    store converts to the output type: from floats to an integer it expects an integral value already rounded
+    by a primitive, and every store to an integer saturates. Only a u64 is to integers the i64 of the same
+    bits, loaded and stored. Comparisons give 0 or 1.
     """
 
     NAME: ClassVar = "MAP"
@@ -128,7 +129,7 @@ class Map:
     views: tuple[View, ...]
     output: View
     program: tuple[Instruction, ...]
-    compute: Literal["f32", "i32", "i64"] = "f32"
+    compute: Literal["f32", "f64", "i32", "i64"] = "f32"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,10 @@ class DType(Enum):
     I32 = "i32"
     I64 = "i64"
     BOOL = "bool"
+    F64 = "f64"
+    U16 = "u16"
+    U32 = "u32"
+    U64 = "u64"
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -60,8 +64,13 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
     DType.I32: np.dtype(np.int32),
     DType.I64: np.dtype(np.int64),
     DType.BOOL: np.dtype(np.bool_),
+    DType.F64: np.dtype(np.float64),
+    DType.U16: np.dtype(np.uint16),
+    DType.U32: np.dtype(np.uint32),
+    DType.U64: np.dtype(np.uint64),
 }
 _FROM_NUMPY = {array_type: dtype for dtype, array_type in _NUMPY.items()}
+FLOATS = (DType.F32, DType.F16, DType.F64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,16 @@ from runtime import quantized
 from runtime.atoms import Instruction
 from runtime.graph import Array
 
-Compute = Literal["f32", "i32", "i64"]
-COMPUTE_TYPES: dict[str, type[np.generic]] = {"f32": np.float32, "i32": np.int32, "i64": np.int64}
-FLOAT: tuple[Compute, ...] = ("f32",)
+Compute = Literal["f32", "f64", "i32", "i64"]
+COMPUTE_TYPES: dict[str, type[np.generic]] = {
+    "f32": np.float32,
+    "f64": np.float64,
+    "i32": np.int32,
+    "i64": np.int64,
+}
+FLOAT: tuple[Compute, ...] = ("f32", "f64")
 INTEGER: tuple[Compute, ...] = ("i32", "i64")
-EVERY: tuple[Compute, ...] = ("f32", "i32", "i64")
+EVERY: tuple[Compute, ...] = ("f32", "f64", "i32", "i64")
 NARROW: tuple[Compute, ...] = ("i32",)
 
 
@@ -40,20 +45,18 @@ class Primitive:
 
 
 def _div(a: Array, b: Array) -> Array:
-    if a.dtype == np.float32:
+    if a.dtype.kind == "f":
         return np.true_divide(a, b)
     quotient = _floor_div(a, b)
     return np.add(quotient, (quotient < 0) & (quotient * b != a))
 
 
 def _floor_div(a: Array, b: Array) -> Array:
-    return (
-        np.floor_divide(a, b) if a.dtype == np.float32 else np.where(b == 0, 0, a // np.where(b == 0, 1, b))
-    )
+    return np.floor_divide(a, b) if a.dtype.kind == "f" else np.where(b == 0, 0, a // np.where(b == 0, 1, b))
 
 
 def _floor_mod(a: Array, b: Array) -> Array:
-    return np.mod(a, b) if a.dtype == np.float32 else np.where(b == 0, 0, a % np.where(b == 0, 1, b))
+    return np.mod(a, b) if a.dtype.kind == "f" else np.where(b == 0, 0, a % np.where(b == 0, 1, b))
 
 
 def _div_round(a: Array, b: Array) -> Array:
@@ -62,7 +65,7 @@ def _div_round(a: Array, b: Array) -> Array:
 
 
 def _pow(a: Array, b: Array) -> Array:
-    return np.power(a, b if a.dtype == np.float32 else np.maximum(b, 0))
+    return np.power(a, b if a.dtype.kind == "f" else np.maximum(b, 0))
 
 
 def _shift_floor(a: Array, b: Array) -> Array:

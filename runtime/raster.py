@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from runtime.atoms import MAX_RANK, Raster, Region, View
-from runtime.graph import DType, Shape
+from runtime.graph import FLOATS, DType, Shape
 from runtime.strides import collapse
 
 MAX_REGIONS = 64
@@ -71,7 +71,7 @@ def normalised(raster: Raster, elements: int, dtype: DType) -> Raster:
     regions = [normal(region) for region in raster.regions if 0 not in region.sizes]
     boxes = grid_boxes(regions, elements)
     if raster.mode == "add":
-        if dtype in (DType.F32, DType.F16, DType.BOOL) or raster.fill or boxes is None or not disjoint(boxes):
+        if dtype in (*FLOATS, DType.BOOL) or raster.fill or boxes is None or not disjoint(boxes):
             return replace(raster, regions=tuple(regions))
         raster = replace(raster, mode="copy", fill=0)
     if boxes is not None:

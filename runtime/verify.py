@@ -32,7 +32,7 @@ from runtime.control import CONTROL, If, Loop, While, subgraphs
 from runtime.errors import EngineError, VerifyError
 from runtime.graph import ABSENT, DType, Graph, Node, Shape, Value
 from runtime.operators import OPERATORS
-from runtime.primitives import COMPUTE_TYPES, PRIMITIVES
+from runtime.primitives import COMPUTE_TYPES, FLOAT, PRIMITIVES
 from runtime.quantized import I32_MAX
 from runtime.shapes import RULES
 from runtime.shapes.operands import Operands
@@ -307,7 +307,7 @@ def _map(at: _Atom, attrs: Map) -> None:
 
 def _constants(args: tuple[Any, ...], compute: str) -> bool:
     """Whether the numbers are of the compute type."""
-    return compute == "f32" or all(isinstance(x, int) and _fits(x, DType(compute)) for x in args)
+    return compute in FLOAT or all(isinstance(x, int) and _fits(x, DType(compute)) for x in args)
 
 
 def _reduce(at: _Atom, attrs: Reduce) -> None:

@@ -26,8 +26,8 @@ from runtime.backends.steps import (
     view_of,
 )
 from runtime.errors import UnsupportedError
-from runtime.graph import ABSENT, DType, Node
-from runtime.primitives import PRIMITIVES
+from runtime.graph import ABSENT, FLOATS, DType, Node
+from runtime.primitives import FLOAT, PRIMITIVES
 from runtime.strides import collapse, is_dense
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _raster(low: Emitter, node: Node, atom: Raster) -> None:
             return
     if atom.mode == "add":
         row = low.kernel(
-            node, "RASTER_ADD", *([out.dtype.name] if out.dtype in _REAL else [bits_of(out.dtype)])
+            node, "RASTER_ADD", *([out.dtype.name] if out.dtype in FLOATS else [bits_of(out.dtype)])
         )
     else:
         row = low.kernel(node, "RASTER", bits_of(out.dtype))
@@ -62,9 +62,6 @@ def _raster(low: Emitter, node: Node, atom: Raster) -> None:
         }
 
     low.step(node, row, "ck_raster", fields, node.inputs)
-
-
-_REAL = (DType.F32, DType.F16)
 
 
 def _indirect(low: Emitter, node: Node, fused: IndirectGemm) -> None:
@@ -196,9 +193,8 @@ def _instruction(step: Any, compute: str) -> Fields:
     if step.name == "load":
         return {"op": lib.CK_MAP_LOAD, "input": int(step.args[0])}
     op = lib.CK_MAP_CONST if step.name == "const" else _PRIMITIVES[step.name]
-    values = (
-        {"real": list(map(float, step.args))} if compute == "f32" else {"integer": list(map(int, step.args))}
-    )
+    real = compute in FLOAT
+    values = {"real": list(map(float, step.args))} if real else {"integer": list(map(int, step.args))}
     return {"op": op, **values}
 
 

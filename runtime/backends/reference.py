@@ -14,8 +14,8 @@ import numpy as np
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort, View
 from runtime.control import CONTROL, MAX_TRIPS, If, Loop, While
 from runtime.errors import RunError
-from runtime.graph import Array, DType, Graph, Node, Shape, Value
-from runtime.primitives import COMPUTE_TYPES, evaluate
+from runtime.graph import FLOATS, Array, DType, Graph, Node, Shape, Value
+from runtime.primitives import COMPUTE_TYPES, FLOAT, evaluate
 from runtime.quantized import multiply_by_quantized_multiplier, wrap_i32
 
 
@@ -86,17 +86,30 @@ def addresses(view: View, sizes: Shape) -> Array:
 
 
 def saturate(array: Array, dtype: DType) -> Array:
-    """The store of MAP: floats are truncated, integers saturate, NaN becomes 0, bool is `!= 0`."""
-    if dtype in (DType.F32, DType.F16):
-        return array.astype(dtype.numpy)
+    """The store of MAP: floats are truncated, integers saturate, NaN becomes 0, bool is `!= 0`.
+
+    A u64 takes the bits of an i64; to f16 a double is rounded by way of f32.
+    """
+    if dtype in FLOATS:
+        return (array.astype(np.float32) if dtype is DType.F16 else array).astype(dtype.numpy)
     if dtype is DType.BOOL:
         return np.not_equal(array, 0)
+    if dtype is DType.U64:
+        return _unsigned(array)
     if array.dtype.kind == "f":
         wide = np.nan_to_num(array.astype(np.float64), nan=0.0)
         inside = np.clip(wide, -(2.0**63), 2.0**63 - 1024).astype(np.int64)
         array = np.where(wide >= 2.0**63, np.iinfo(np.int64).max, inside)
     limits = np.iinfo(dtype.numpy)
-    return np.clip(array, limits.min, limits.max).astype(dtype.numpy)
+    return np.clip(array.astype(np.int64), limits.min, limits.max).astype(dtype.numpy)
+
+
+def _unsigned(array: Array) -> Array:
+    if array.dtype.kind != "f":
+        return array.astype(np.uint64)
+    wide = np.nan_to_num(array.astype(np.float64), nan=0.0)
+    inside = np.clip(wide, 0.0, 2.0**64 - 2048).astype(np.uint64)
+    return np.where(wide >= 2.0**64, np.iinfo(np.uint64).max, inside)
 
 
 def _raster(attrs: Raster, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
@@ -153,7 +166,7 @@ def _map(attrs: Map, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[
 
 def _converted(array: Array, compute: str) -> Array:
     """To the compute type: a float becomes an integer truncated and saturating, a wide integer wraps."""
-    if compute != "f32" and array.dtype.kind == "f":
+    if compute not in FLOAT and array.dtype.kind == "f":
         return saturate(np.trunc(array), DType(compute))
     return array.astype(COMPUTE_TYPES[compute])
 

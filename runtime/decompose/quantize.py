@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.decompose.rule import BYTES, Lowering, Program, call, const, load
-from runtime.graph import DType
+from runtime.graph import FLOATS, DType
+from runtime.primitives import Compute
 from runtime.strides import dense
 
 STORED = (*BYTES, DType.I16, DType.I32)
@@ -58,16 +59,24 @@ def dequantize_stored(low: Lowering) -> None:
 def cast(low: Lowering) -> None:
     """As C converts: floats are truncated, bool is `!= 0`, integers keep their low bits."""
     source, target = low.x.value(0).dtype, low.out.dtype
-    integers = {DType.I8, DType.U8, DType.I16, DType.I32, DType.I64}
+    real: Compute = "f64" if DType.F64 in (source, target) else "f32"
+    compute = real if source in FLOATS or target in FLOATS else "i64"
+    program: Program = load(0)
     if target is DType.BOOL:
-        program: Program = call("ne", load(0), const(0))
-        compute = "f32" if source in (DType.F32, DType.F16) else "i64"
-    elif {source, target} <= integers and source is not target and source.size >= target.size:
-        program, compute = low_bits(load(0), target), "i64"
-    else:
-        program = load(0)
-        compute = "i64" if source in integers and target in integers else "f32"
-    low.map(program, low.node.inputs, compute=compute)  # type: ignore[arg-type]
+        program = call("ne", load(0), const(0))
+    elif compute == "i64" and not holds(target, source):
+        program = low_bits(load(0), target)
+    low.map(program, low.node.inputs, compute=compute)
+
+
+def holds(target: DType, source: DType) -> bool:
+    """Whether the store of MAP keeps every integer of a type, by its number or all of its bits."""
+    if target.size == 8 or source is DType.BOOL:
+        return True
+    (low, high), (least, most) = (
+        (int(limits.min), int(limits.max)) for limits in (np.iinfo(target.numpy), np.iinfo(source.numpy))
+    )
+    return low <= least and most <= high
 
 
 def low_bits(number: Program, target: DType) -> Program:

@@ -15,6 +15,7 @@ from runtime.quantized import float32_product, quantize_multiplier, reduced_mult
 from runtime.strides import dense
 
 SMALL = (*BYTES, DType.I16)
+NUMBERS = (*WIDE, *SMALL)
 MAX_SUMMED = {DType.I8: 1 << 22, DType.U8: 1 << 22, DType.I16: 1 << 15}
 """Elements whose sum, less as many zero points, stays within s32."""
 MAX_MULTIPLIED = 1024
@@ -55,7 +56,7 @@ def sum_or_mean(low: Lowering) -> None:
     if dtype is DType.BOOL and not mean:
         extreme(low)
         return
-    if dtype not in (*WIDE, *SMALL):
+    if dtype not in NUMBERS:
         low.types()
     value, outer, axis, inner = over_axes(low)
     if axis > MAX_SUMMED.get(dtype, axis):
@@ -125,7 +126,7 @@ BOOL_OPS = {**OPS, "SUM": "any", "REDUCE_MAX": "any", "REDUCE_MIN": "all", "REDU
 def extreme(low: Lowering) -> None:
     """The greatest or least element, under one quantisation; of booleans whether any or all are true."""
     dtype = low.out.dtype
-    if dtype is not DType.BOOL and (low.node.op in ("REDUCE_ANY", "REDUCE_ALL") or dtype is DType.F16):
+    if dtype is not DType.BOOL and (low.node.op in ("REDUCE_ANY", "REDUCE_ALL") or dtype not in NUMBERS):
         low.types()
     if dtype in SMALL and low.x.value(0).quantization != low.out.quantization:
         raise low.lacking("operand and output are quantised differently")
@@ -179,7 +180,7 @@ def scaled(product: Program, factor: int, shift: int) -> Program:
 
 def arg(low: Lowering) -> None:
     """The place of the greatest or least element along one axis, the first of equals."""
-    if low.out.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype is DType.F16:
+    if low.out.dtype not in (DType.I32, DType.I64) or low.x.value(0).dtype not in (*NUMBERS, DType.BOOL):
         low.types()
     value, outer, axis, inner = together(low, low.x.axes(1, len(low.x.listed(0))))
     low.emit(Reduce("argmax" if low.node.op == "ARG_MAX" else "argmin", outer, axis, inner), [value])

@@ -30,6 +30,10 @@ DTYPES: dict[str, int] = {
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
     "bool": schema.TensorType.BOOL,
+    "float64": schema.TensorType.FLOAT64,
+    "uint16": schema.TensorType.UINT16,
+    "uint32": schema.TensorType.UINT32,
+    "uint64": schema.TensorType.UINT64,
     "resource": schema.TensorType.RESOURCE,
     "int4": schema.TensorType.INT4,
 }

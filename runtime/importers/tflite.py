@@ -20,7 +20,7 @@ import numpy as np
 from runtime.atoms import MAX_RANK
 from runtime.control import subgraphs
 from runtime.errors import ModelError, UnsupportedError
-from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
+from runtime.graph import ABSENT, FLOATS, Array, DType, Graph, Node, Quantization, Shape, Signature, Value
 from runtime.importers import custom, schema, weights
 from runtime.importers.calls import Part
 from runtime.importers.link import link
@@ -48,6 +48,10 @@ DTYPES = {
     schema.TensorType.INT32: DType.I32,
     schema.TensorType.INT64: DType.I64,
     schema.TensorType.BOOL: DType.BOOL,
+    schema.TensorType.FLOAT64: DType.F64,
+    schema.TensorType.UINT16: DType.U16,
+    schema.TensorType.UINT32: DType.U32,
+    schema.TensorType.UINT64: DType.U64,
 }
 PACKED = {schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
 """Bits of the types whose constants become i8."""
@@ -339,7 +343,7 @@ class _Reader:
 
     def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
         table = tensor.Quantization()
-        if table is None or dtype in (DType.F32, DType.F16, DType.BOOL) or table.ScaleLength() == 0:
+        if table is None or dtype in (*FLOATS, DType.BOOL) or table.ScaleLength() == 0:
             return None
         if table.DetailsType() == BLOCKWISE:
             return None  # until every tensor has been read

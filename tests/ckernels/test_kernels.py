@@ -38,7 +38,7 @@ from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
 from runtime.control import If, Loop, While
 from runtime.errors import RunError
-from runtime.graph import Array, DType, Graph, Node, Value
+from runtime.graph import FLOATS, Array, DType, Graph, Node, Value
 from runtime.strides import dense
 
 SANITIZED = "ASAN_OPTIONS" in os.environ
@@ -120,14 +120,14 @@ def assert_same(got: list[Array], want: list[Array], tolerance: float) -> None:
 
 TYPES = {
     "X8": (DType.I8, DType.U8, DType.BOOL),
-    "X16": (DType.I16, DType.F16),
-    "X32": (DType.I32, DType.F32),
-    "X64": (DType.I64,),
+    "X16": (DType.I16, DType.F16, DType.U16),
+    "X32": (DType.I32, DType.F32, DType.U32),
+    "X64": (DType.I64, DType.F64, DType.U64),
 }
 
 
 def some(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
-    if dtype in (DType.F32, DType.F16):
+    if dtype in FLOATS:
         return rng.standard_normal(shape).astype(dtype.numpy)
     if dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(bool)
@@ -230,18 +230,22 @@ def batched(row: ckernels.Row, rng: np.random.Generator) -> Case:
     return atom, arrays, [((3, 5, 14), sums)], {1}
 
 
+def few(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Numbers whose sums and products every type holds, but for their sign."""
+    numbers = rng.standard_normal(shape) * 40
+    return (np.abs(numbers) if dtype.numpy.kind == "u" else numbers).astype(dtype.numpy)
+
+
 def map_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
     program = tuple(
         Instruction(*step) for step in (("load", (0,)), ("load", (1,)), ("add",), ("const", (2,)), ("mul",))
     )
-    kinds = (DType.F32, DType.F16, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64)
+    kinds = tuple(dtype for dtype in DType if dtype is not DType.BOOL)
     for shape in ((1,), (255,), (256,), (257,), (3, 5, 7), (2, 200, 3)):
         views = dense(shape), View(0, (*[0] * (len(shape) - 1), 1))
         for source, target in zip(kinds, kinds[3:] + kinds[:3], strict=True):
-            if DType[row.dtype] is not DType.F32 and target is DType.F16:
-                continue
-            arrays = [(rng.standard_normal(s) * 40).astype(source.numpy) for s in (shape, shape[-1:])]
-            whole = DType[row.dtype] is DType.F32 and target not in (DType.F32, DType.F16)
+            arrays = [few(rng, s, source) for s in (shape, shape[-1:])]
+            whole = DType[row.dtype] in FLOATS and target not in FLOATS
             steps = (*program, Instruction("round")) if whole else program
             yield Map(shape, views, dense(shape), steps, row.dtype.lower()), arrays, [(shape, target)], set()
     yield (

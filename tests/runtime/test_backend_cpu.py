@@ -20,7 +20,7 @@ from runtime.backends.fuse import fuse
 from runtime.compile import read
 from runtime.errors import RunError, UnsupportedError
 from runtime.graph import Array, DType, Graph, Node, Value
-from runtime.primitives import COMPUTE_TYPES, PRIMITIVES
+from runtime.primitives import COMPUTE_TYPES, FLOAT, PRIMITIVES
 from runtime.strides import dense
 from tests.conformance import CASES
 from tests.conformance.case import Maker
@@ -59,6 +59,7 @@ def test_every_operator_equals_the_reference(features: int) -> None:
 
 EDGES: dict[str, list[float]] = {
     "f32": [0.0, -0.0, 0.5, -0.5, 1.5, -2.5, 1e-30, 3e38, -3e38, np.inf, -np.inf, np.nan, 7.0, -7.0],
+    "f64": [0.0, -0.0, 0.5, -1.5, 1e-300, 1e300, -1e300, np.inf, -np.inf, np.nan, 7.0, -7.0],
     "i32": [0, 1, -1, 2, -7, 7, 2**31 - 1, -(2**31), 2**30, 3],
     "i64": [0, 1, -1, 2, -7, 7, 2**63 - 1, -(2**63), 2**31, 3],
 }
@@ -81,7 +82,7 @@ def operands(name: str, compute: str) -> list[Array]:
     rng, kind = np.random.default_rng(len(name)), COMPUTE_TYPES[compute]
     edges = np.array(EDGES[compute], kind)
     pairs = np.stack(np.meshgrid(edges, edges)).reshape(2, -1)
-    spread = rng.standard_normal((2, 300)) * 10 if compute == "f32" else rng.integers(-999, 999, (2, 300))
+    spread = rng.standard_normal((2, 300)) * 10 if compute in FLOAT else rng.integers(-999, 999, (2, 300))
     a, b = np.concatenate([pairs, spread.astype(kind)], axis=1)
     c = np.roll(a, 1)
     return [a, b, c][: PRIMITIVES[name].arity]
@@ -111,7 +112,7 @@ def test_every_primitive_equals_its_definition(name: str, compute: str) -> None:
 def test_the_kernels_and_the_definitions_list_the_same_primitives() -> None:
     count = ckernels.ffi.new("int32_t *")
     first = ckernels.lib.ck_primitives(count)
-    types = {"f32": 1, "i32": 2, "i64": 4}
+    types = {"f32": 1, "i32": 2, "i64": 4, "f64": 8}
     rows = [first[i] for i in range(count[0])]
     in_c = {ckernels.ffi.string(row.name).decode(): (row.arity, row.types) for row in rows}
     in_python = {row.name: (row.arity, sum(types[c] for c in row.computes)) for row in PRIMITIVES.values()}

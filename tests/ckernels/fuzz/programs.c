@@ -56,14 +56,14 @@ static ck_operand absent(void) { return (ck_operand){-1, 0}; }
 
 static int64_t size_of(int32_t dtype) {
     switch (dtype) {
-        case CK_F16: case CK_I16: case CK_X16: return 2;
-        case CK_F32: case CK_I32: case CK_X32: return 4;
-        case CK_I64: case CK_X64: return 8;
+        case CK_F16: case CK_I16: case CK_U16: case CK_X16: return 2;
+        case CK_F32: case CK_I32: case CK_U32: case CK_X32: return 4;
+        case CK_I64: case CK_F64: case CK_U64: case CK_X64: return 8;
         default: return 1;
     }
 }
 
-static int32_t any_type(program *p) { return (int32_t)pick(&p->in, CK_BOOL + 1); }
+static int32_t any_type(program *p) { return (int32_t)pick(&p->in, CK_U64 + 1); }
 
 /* ---------------------------------------------------------------- sizes and views */
 
@@ -174,6 +174,7 @@ static const void *map(program *p, const ck_row *row) {
     out->out = value(p, elements * size_of(out->out_dtype));
     if (row->dtype == CK_I32) type = 2;
     if (row->dtype == CK_I64) type = 4;
+    if (row->dtype == CK_F64) type = 8;
     out->n_instructions = instructions(p, steps, count, type);
     out->inputs = inputs, out->dtypes = dtypes, out->views = views, out->program = steps;
     return out;
