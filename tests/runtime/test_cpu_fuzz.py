@@ -120,15 +120,16 @@ def programs(draw: st.DrawFn, inputs: int) -> tuple[Instruction, ...]:
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_maps(data: st.DataObject) -> None:
-    compute = data.draw(st.sampled_from(("f32", "i32", "i64")))
+    compute = data.draw(st.sampled_from(("f32", "f64", "i32", "i64")))
     source = data.draw(
-        st.sampled_from((DType.I8, DType.U8, DType.I32) if compute != "f32" else (DType.F32, DType.I8))
+        st.sampled_from((DType.I8, DType.U8, DType.I32) if compute[0] == "i" else (DType.F32, DType.I8))
     )
     sizes = data.draw(SIZES)
     first, second = data.draw(views(sizes)), data.draw(views(sizes))
     output, room = data.draw(scattered(sizes))
     program = data.draw(programs(2))
-    target = DType.F32 if compute == "f32" else data.draw(st.sampled_from((DType.I8, DType.I32, DType.I64)))
+    whole = (DType.I8, DType.U16, DType.I32, DType.U32, DType.I64, DType.U64)
+    target = DType(compute) if compute[0] == "f" else data.draw(st.sampled_from(whole))
     atom = Map(sizes, (first[0], second[0]), output, program, compute)  # type: ignore[arg-type]
     values = Value("a", (first[1],), source), Value("b", (second[1],), source), Value("c", (room,), target)
     feed = [random(value.shape, source, seed) for seed, value in enumerate(values[:2])]
