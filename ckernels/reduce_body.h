@@ -25,16 +25,16 @@
         for (int64_t a = 1; a < axis; a++)                                                 \
             if (BETTER(in[a * stride + i], best)) best = in[a * stride + i], where[i] = a; \
     }
-#define HIGHER(x, y) ((x) > (y) || (IS_NAN(x) && !IS_NAN(y)))
-#define LOWER(x, y) ((x) < (y) || (IS_NAN(x) && !IS_NAN(y)))
+#define HIGHER(x, y) ((x) > (y))
+#define LOWER(x, y) ((x) < (y))
 
 static void NAMED(NAME, columns)(int32_t op, const T *in, int64_t axis, int64_t stride, int64_t width, A *acc,
                                  int64_t *where) {
     switch (op) {
         case CK_SUM: EACH(0, SUM(acc[i], v)); break;
         case CK_PROD: EACH(1, PRODUCT(acc[i], v)); break;
-        case CK_MAX: EACH(in[i], v > acc[i] || IS_NAN(v) ? v : acc[i]); break;
-        case CK_MIN: EACH(in[i], v < acc[i] || IS_NAN(v) ? v : acc[i]); break;
+        case CK_MAX: EACH(in[i], v > acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
+        case CK_MIN: EACH(in[i], v < acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
         case CK_ANY: EACH(0, acc[i] != 0 || v != 0); break;
         case CK_ALL: EACH(1, acc[i] != 0 && v != 0); break;
         case CK_ARGMAX: WHERE(HIGHER); break;
@@ -47,8 +47,8 @@ static A NAMED(NAME, both)(int32_t op, A x, A y) {
     switch (op) {
         case CK_SUM: return SUM(x, y);
         case CK_PROD: return PRODUCT(x, y);
-        case CK_MAX: return y > x || IS_NAN(y) ? y : x;
-        case CK_MIN: return y < x || IS_NAN(y) ? y : x;
+        case CK_MAX: return y > x || IS_NAN(x) ? y : x;
+        case CK_MIN: return y < x || IS_NAN(x) ? y : x;
         case CK_ANY: return x != 0 || y != 0;
         default: return x != 0 && y != 0;
     }

@@ -138,6 +138,8 @@ class Reduce:
 
     sum of 8-bit and 16-bit integers accumulates into an s32 output, of s32 also into s64, of f32 into f32,
     max and min keep the type, any and all are bool, argmax and argmin give i32 or i64, the first of equals.
+    Of floats max and min leave NaN out, unless there is nothing else; to argmax and argmin no number is
+    better than a NaN that comes first, and a later one is never better.
     """
 
     NAME: ClassVar = "REDUCE"

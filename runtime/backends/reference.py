@@ -7,6 +7,7 @@ that leaves its buffer).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -180,15 +181,22 @@ def _reduce(attrs: Reduce, inputs: Sequence[Array], outputs: Sequence[Value]) ->
     return [reduced.astype(out.dtype.numpy).reshape(out.shape)]
 
 
+def _place(extreme: Any, array: Array, axis: int) -> Array:
+    """Where along the axis the extreme number stands first; 0 where a NaN comes before it all."""
+    found = np.argmax(array == extreme.reduce(array, axis, keepdims=True), axis)
+    first = np.take(array, 0, axis)
+    return np.where(first != first, 0, found)
+
+
 _REDUCERS: dict[str, Callable[..., Array]] = {
     "sum": np.sum,
-    "max": np.max,
-    "min": np.min,
+    "max": np.fmax.reduce,
+    "min": np.fmin.reduce,
     "prod": np.prod,
     "any": np.any,
     "all": np.all,
-    "argmax": np.argmax,
-    "argmin": np.argmin,
+    "argmax": partial(_place, np.fmax),
+    "argmin": partial(_place, np.fmin),
 }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from runtime.decompose import tables
+from runtime.decompose.fixed_point import normal, reciprocals
+from runtime.decompose.quantize import low_bits
 from runtime.decompose.rule import (
     BYTES,
     LARGEST,
@@ -22,12 +24,14 @@ from runtime.decompose.rule import (
     const,
     load,
 )
-from runtime.graph import DType
+from runtime.graph import FLOATS, DType
 from runtime.primitives import PRIMITIVES, Compute
 from runtime.quantized import float32_product, round_half_away
 
-WIDE = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
+WIDE: dict[DType, Compute] = {DType.F32: "f32", DType.F64: "f64", DType.I32: "i32", DType.I64: "i64"}
 """Types that compute as themselves."""
+UNSIGNED: dict[DType, Compute] = {DType.U16: "i32", DType.U32: "i64"}
+"""What computes the others as they are stored, and holds more than they do."""
 HEADROOM = {DType.I8: 20, DType.U8: 20, DType.I16: 15}
 """Bits by which ADD and SUB shift quantised operands to the left before they scale them."""
 
@@ -57,12 +61,18 @@ def binary(low: Lowering) -> None:
     a, b, out = low.x.value(0), low.x.value(1), low.out
     if not a.dtype is b.dtype is out.dtype:
         low.types()
-    if out.dtype in NARROW and low.node.op in STORED:
+    if out.dtype in (*NARROW, *UNSIGNED) and low.node.op in STORED:
         shift = call("min", load(1), const(8 * out.dtype.size - 1))
         second = shift if low.node.op == "RIGHT_SHIFT" else load(1)
-        low.map(call(BINARY[low.node.op], load(0), second), low.node.inputs, compute="i32")
+        compute = UNSIGNED.get(out.dtype, "i32")
+        low.map(call(BINARY[low.node.op], load(0), second), low.node.inputs, compute=compute)
+    elif out.dtype is DType.U32 and low.node.op == "MUL":
+        product = low_bits(call("mul", load(0), load(1)), out.dtype)
+        low.map(_clamped_wide(low, product), low.node.inputs, compute="i64")
+    elif out.dtype in BYTES and low.node.op == "DIV":
+        quantized_quotient(low)
     elif out.dtype in WIDE and WIDE[out.dtype] in PRIMITIVES[BINARY[low.node.op]].computes:
-        low.map(_wide(low), low.node.inputs, compute=WIDE[out.dtype])  # type: ignore[arg-type]
+        low.map(_wide(low), low.node.inputs, compute=WIDE[out.dtype])
     elif out.dtype in HEADROOM and low.node.op in QUANTIZED:
         if out.dtype is DType.I16 and any(low.quantized(value)[1] for value in (a, b, out)):
             raise low.x.bad("expected zero points of 0 for 16-bit integers")
@@ -74,7 +84,7 @@ def binary(low: Lowering) -> None:
 def _wide(low: Lowering) -> Program:
     if low.node.op == "SQUARED_DIFFERENCE":
         return call("square", call("sub", load(0), load(1)))
-    if low.node.op == "FLOOR_DIV" and low.out.dtype is DType.F32:
+    if low.node.op == "FLOOR_DIV" and low.out.dtype in FLOATS:
         return call("floor", call("div", load(0), load(1)))
     return _clamped_wide(low, call(BINARY[low.node.op], load(0), load(1)))
 
@@ -82,7 +92,7 @@ def _wide(low: Lowering) -> Program:
 def _clamped_wide(low: Lowering, program: Program) -> Program:
     """The fused activation; for integers its bounds are integers, and the type's own where it has none."""
     low_bound, high_bound = low.float_range()
-    if low.out.dtype is DType.F32 or (low_bound, high_bound) == (-math.inf, math.inf):
+    if low.out.dtype in FLOATS or (low_bound, high_bound) == (-math.inf, math.inf):
         return bounded(program, (low_bound, high_bound))
     limits = np.iinfo(low.out.dtype.numpy)
     bounds = max(low_bound, float(limits.min)), min(high_bound, float(limits.max))
@@ -160,6 +170,38 @@ def _extreme(low: Lowering) -> Program:
     return call(BINARY[low.node.op], load(0), load(1))
 
 
+MOST_SHIFT = 22
+"""The power of two of a quotient's scale: bytes less a zero point have as many bits of room in s32."""
+
+
+def quantized_quotient(low: Lowering) -> None:
+    """TFLite's DivElementwise: the reciprocal of |b| as in softmax, times a raised as far as s32 holds it.
+
+    Of a b of 0 nothing is said, as there.
+    """
+    a, b, out = (low.quantized(value)[0] for value in (low.x.value(0), low.x.value(1), low.out))
+    multiplier, shift = low.factor(float32_product(a, over=float32_product(b, out)))
+    if shift > MOST_SHIFT:
+        raise low.x.bad(f"scales of a quotient of 2^{shift}, expected at most 2^{MOST_SHIFT}")
+    shape = low.x.shape(1)
+    size = low.map(
+        call("abs", call("sub", load(0), const(low.quantized(low.x.value(1))[1]))),
+        [low.node.inputs[1]], low.temp(shape, DType.I32), "i32",
+    )  # fmt: skip
+    inverse = reciprocals(low, normal(low, size))
+    negative = call("lt", load(1), const(low.quantized(low.x.value(1))[1]))
+    signed = call("select", negative, call("neg", _centred(low, 0)), _centred(low, 0))
+    bits = call("select", call("lt", signed, const(0)), call("sub", const(-1), signed), signed)
+    room = call("sub", call("leading_zeros", bits), const(1))
+    quotient = call("mulq_high", call("shift_left", signed, room), call("shift_left", load(2), const(1)))
+    right = call(
+        "sub", call("add", room, call("sub", const(31), call("leading_zeros", load(3)))), const(shift)
+    )
+    rounded = call("shift_right", call("mulq_high", quotient, const(multiplier)), right)
+    program = call("select", call("gt", right, const(31)), const(0), rounded)
+    low.map(_clamped(low, program), [*low.node.inputs, inverse, size], compute="i32")
+
+
 QUANTIZED: dict[str, Callable[[Lowering], Program]] = {
     "ADD": _add,
     "SUB": _add,
@@ -211,8 +253,8 @@ def unary(low: Lowering) -> None:
         low.types()
     if low.node.op == "RSQRT" and x.dtype is DType.I8:
         tables.rsqrt(low)
-    elif x.dtype is DType.F32 or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
-        low.map(_real(low), low.node.inputs, compute=WIDE[x.dtype])  # type: ignore[arg-type]
+    elif x.dtype in (DType.F32, DType.F64) or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
+        low.map(_real(low), low.node.inputs, compute=WIDE[x.dtype])
     elif x.dtype in BYTES:
         tables.lookup(low, low.constant(tables.table(low, _real(low))))
     elif x.dtype is DType.I16 and low.node.op in tables.WIDE_RULES:
@@ -271,7 +313,7 @@ def add_n(low: Lowering) -> None:
     total = load(0)
     for i in range(1, len(low.node.inputs)):
         total = call("add", total, load(i))
-    low.map(total, low.node.inputs, compute=WIDE[low.out.dtype])  # type: ignore[arg-type]
+    low.map(total, low.node.inputs, compute=WIDE[low.out.dtype])
 
 
 def fake_quant(low: Lowering) -> None:

@@ -23,8 +23,18 @@ NUMBERS = (DType.F32, *BYTES, *POSITIONS)
 
 
 def compute_type(dtype: DType) -> Compute:
-    """In which every value of an element type is exact."""
-    return "f32" if dtype in (DType.F32, DType.F16) else "i64" if dtype is DType.I64 else "i32"
+    """In which every value of an element type is exact; of a u64 its bits."""
+    return _COMPUTE.get(dtype, "i32")
+
+
+_COMPUTE: dict[DType, Compute] = {
+    DType.F32: "f32",
+    DType.F16: "f32",
+    DType.F64: "f64",
+    DType.U32: "i64",
+    DType.I64: "i64",
+    DType.U64: "i64",
+}
 
 
 def expect_types(low: Lowering, i: int, *types: DType) -> None:
@@ -254,14 +264,15 @@ def topk(low: Lowering) -> None:
 
 def bucketize(low: Lowering) -> None:
     """How many boundaries are not above x; TFLite compares integers as floats too."""
-    expect_types(low, 0, DType.F32, *INDEX)
+    expect_types(low, 0, DType.F32, DType.F64, *INDEX)
     if low.out.dtype is not DType.I32:
         low.types()
     boundaries = low.constant(np.array(low.x.attr("boundaries"), np.float32))
     count, elements = len(low.x.attr("boundaries")), low.out.elements
     sizes = (count, elements)
     above = call("lt", load(0), load(1))
-    atom = Map(sizes, (View(0, (0, 1)), View(0, (1, 0))), dense(sizes), call("not", above))
+    compute: Compute = "f64" if low.x.value(0).dtype is DType.F64 else "f32"
+    atom = Map(sizes, (View(0, (0, 1)), View(0, (1, 0))), dense(sizes), call("not", above), compute)
     passed = low.emit(atom, [low.node.inputs[0], boundaries], low.temp(sizes, DType.I32))
     low.emit(Reduce("sum", 1, count, elements), [passed])
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from runtime.atoms import Map, Reduce, View
-from runtime.decompose.elementwise import WIDE
 from runtime.decompose.rule import BYTES, Lowering, Program, call, const, load
 from runtime.graph import DType
+from runtime.primitives import Compute
 from runtime.quantized import float32_product, quantize_multiplier, reduced_multiplier, round_half_away
 from runtime.strides import dense
 
+WIDE: dict[DType, Compute] = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
+"""Types that are summed as themselves."""
 SMALL = (*BYTES, DType.I16)
 NUMBERS = (*WIDE, *SMALL)
 MAX_SUMMED = {DType.I8: 1 << 22, DType.U8: 1 << 22, DType.I16: 1 << 15}
@@ -68,7 +70,7 @@ def sum_or_mean(low: Lowering) -> None:
     elif mean:
         wide = DType.I64 if dtype is DType.I32 else dtype
         sums = low.emit(atom, [value], low.temp(low.out.shape, wide))
-        low.map(call("div", load(0), const(axis)), [sums], compute=WIDE[wide])  # type: ignore[arg-type]
+        low.map(call("div", load(0), const(axis)), [sums], compute=WIDE[wide])
     else:
         low.emit(atom, [value])
 
@@ -124,7 +126,10 @@ BOOL_OPS = {**OPS, "SUM": "any", "REDUCE_MAX": "any", "REDUCE_MIN": "all", "REDU
 
 
 def extreme(low: Lowering) -> None:
-    """The greatest or least element, under one quantisation; of booleans whether any or all are true."""
+    """The greatest or least element, under one quantisation; of booleans whether any or all are true.
+
+    The reference kernels begin with the extreme finite float, which stays where they meet nothing but NaN.
+    """
     dtype = low.out.dtype
     if dtype is not DType.BOOL and (low.node.op in ("REDUCE_ANY", "REDUCE_ALL") or dtype not in NUMBERS):
         low.types()
@@ -132,7 +137,13 @@ def extreme(low: Lowering) -> None:
         raise low.lacking("operand and output are quantised differently")
     value, outer, axis, inner = over_axes(low)
     op = (BOOL_OPS if dtype is DType.BOOL else OPS)[low.node.op]
-    low.emit(Reduce(op, outer, axis, inner), [value])  # type: ignore[arg-type]
+    atom = Reduce(op, outer, axis, inner)  # type: ignore[arg-type]
+    if dtype is not DType.F32 or low.kernels != "reference":
+        low.emit(atom, [value])
+        return
+    limit = float(np.finfo(np.float32).min if op == "max" else np.finfo(np.float32).max)
+    found = low.emit(atom, [value], low.temp(low.out.shape, dtype))
+    low.map(call(op, const(limit), load(0)), [found])
 
 
 def product(low: Lowering) -> None:

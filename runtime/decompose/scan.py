@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from runtime.atoms import Map, Region, View
-from runtime.decompose.elementwise import WIDE
+from runtime.decompose.reduce import WIDE
 from runtime.decompose.rule import Lowering, call, load
 from runtime.graph import Shape
 from runtime.shapes.scan import axis
@@ -18,7 +18,7 @@ def cumsum(low: Lowering) -> None:
         low.types()
     sizes = math.prod(shape[:along]), shape[along], math.prod(shape[along + 1 :])
     flat = dense((low.out.elements,))
-    add = Map((low.out.elements,), (flat, flat), flat, call("add", load(0), load(1)), WIDE[low.out.dtype])  # type: ignore[arg-type]
+    add = Map((low.out.elements,), (flat, flat), flat, call("add", load(0), load(1)), WIDE[low.out.dtype])
     rounds = [1 << k for k in range((sizes[1] - 1).bit_length())]
     value = low.node.inputs[0]
     if low.x.attr("exclusive"):

@@ -63,13 +63,14 @@ class X:
     """A model input: uniform in `span` when float, over its whole type when quantised.
 
     It has the type of the case, or `dtype`; plain integers lie within `span`, by default -20..20. `stored` is
-    its (scale, zero point) as int8.
+    its (scale, zero point) as int8, or of an `int32`; half of the floats are some `among` these.
     """
 
     shape: tuple[int, ...]
     span: tuple[float, float] = (-3.0, 3.0)
     dtype: str = ""
     stored: tuple[float, int] | None = None
+    among: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,8 @@ class Maker:
         if isinstance(operand, X):
             dtype = operand.dtype or self.dtype
             scale = self.scale(i, dtype, operand.stored)
+            if operand.dtype == "int32" and operand.stored:
+                scale = exactly(*operand.stored)
             self.tensors.append(TensorSpec(name, operand.shape, dtype, **scale))
         elif isinstance(operand, V):
             dtype = operand.dtype or self.dtype
@@ -296,7 +299,10 @@ class Maker:
     def drawn(self, x: X) -> Array:
         dtype = np.dtype(x.dtype or self.dtype)
         if dtype.kind == "f":
-            return self.rng.uniform(*x.span, x.shape).astype(dtype)
+            drawn = self.rng.uniform(*x.span, x.shape)
+            if x.among:
+                drawn = np.where(self.rng.random(x.shape) < 0.5, self.rng.choice(x.among, x.shape), drawn)
+            return drawn.astype(dtype)
         if dtype.kind == "b":
             return self.rng.integers(0, 2, x.shape).astype(dtype)
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

@@ -73,6 +73,19 @@ CASES = [
         )
     ),
     *(
+        hybrid("FULLY_CONNECTED", X((2, k), span), W((5, k), None, "int4"), bias, {**kind, **fused})
+        for span, (k, kind), bias, fused in product(
+            ((-3.0, 3.0), LOPSIDED),
+            ((8, {}), (17, {}), (300, {}), (8, ASYMMETRIC), (17, ASYMMETRIC)),
+            (B(5), None),
+            ({}, RELU6),
+        )
+    ),
+    *(  # of 32 weights and more the builtin kernel takes the levels as symmetric all the same
+        Case("FULLY_CONNECTED", (X((2, 300), span), W((5, 300), None, "int4"), B(5)), ASYMMETRIC, FLOAT)
+        for span in ((-3.0, 3.0), LOPSIDED)
+    ),
+    *(
         hybrid(
             "BATCH_MATMUL",
             X(a if not adj_x else (*a[:-2], a[-1], a[-2]), span),

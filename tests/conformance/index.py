@@ -194,7 +194,7 @@ UNIQUE = [
 ]  # fmt: skip
 WHERE = [
     Case("WHERE", (data.astype(kind),), out_type="int64", types=(kind,))
-    for kind in ("bool", "float32", "int8", "uint8", "int32", "int64")
+    for kind in ("bool", "float32", "int8", "uint8", "int32", "uint32", "int64")
     for data in (ints(0, 3, 0, 1), ints(1, 0, 0, 2, 2, 0).reshape(2, 3), ints(*range(8)).reshape(2, 2, 2))
 ]
 BUCKETIZE = [

@@ -26,6 +26,12 @@ CASES = [
         )
     ),
     *(
+        Case("QUANTIZE", (X(shape, (-9000, 9000), "int32", (scale, 0)),), out_type=out, types=("int32",))
+        for shape in ((4, 64), (2, 3, 5))
+        for scale in (0.001, 0.0003)
+        for out in ("int8", "int16")
+    ),
+    *(
         Case("DEQUANTIZE", (X(shape, stored=stored),), {}, ("float16", *BYTES, "int16"), out_type="float32")
         for shape in ((4, 64), (2, 3, 5))
         for stored in (None, (0.02, -20), (0.1, 100))

@@ -6,10 +6,10 @@ import math
 from typing import Literal
 
 from runtime.atoms import Reduce, Region, View
-from runtime.decompose.elementwise import NARROW, WIDE
+from runtime.decompose.elementwise import NARROW
 from runtime.decompose.index import compute_type, expect_same
 from runtime.decompose.quantize import low_bits
-from runtime.decompose.reduce import together
+from runtime.decompose.reduce import WIDE, together
 from runtime.decompose.rule import Lowering, call, load
 from runtime.decompose.stablehlo.views import pad
 from runtime.graph import DType
