@@ -274,6 +274,9 @@ def reduce_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
         array = some(rng, sizes, dtype)
         array.flat[-1] = array.flat[0]  # equals: the first must win
         yield Reduce(op, *sizes), [array], [((sizes[0], sizes[2]), target)], set()
+        if dtype is DType.F32:
+            gaps = np.where(rng.random(sizes) < 0.5, np.float32(np.nan), array)
+            yield Reduce(op, *sizes), [gaps], [((sizes[0], sizes[2]), target)], set()
     if dtype is DType.U8:
         for op in ("any", "all"):
             yield Reduce(op, 3, 9, 2), [rng.random((3, 9, 2)) < 0.8], [((3, 2), DType.BOOL)], set()

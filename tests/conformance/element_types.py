@@ -19,7 +19,13 @@ def padded(x: Array, pads: Array) -> list[Array]:
 
 
 def split(axis: Array, x: Array, num_splits: int) -> list[Array]:
-    return np.split(x, num_splits, int(axis))
+    return np.split(x, num_splits, axis.item())
+
+
+def quotient(a: Array, b: Array) -> list[Array]:
+    """On the scales of its cases."""
+    real = 0.2 * (a.astype(np.int64) + 30) / ((0.05 - 0.011) * (b.astype(np.int64) - 12))
+    return [np.clip(np.rint(real / 0.04) - 7, -128, 127).astype(np.int8)]
 
 
 CASES = [
@@ -101,5 +107,12 @@ CASES = [
         for span in ((141, 255), (0, 139))  # about a zero point of 140
         for out, zero in ((0.04, -7), (0.01, 0), (0.003, 10))
         for fused in ({}, RELU6)
+    ),
+    *(
+        Case(
+            "DIV", (X((4, 60), stored=(0.2, -30)), X((4, 60), span, "int8")), {}, ("int8",),
+            out_scale=(0.04, -7), expect=quotient, steps=1, late=True,
+        )
+        for span in ((13, 127), (-128, 11))  # about a zero point of 12
     ),
 ]  # fmt: skip

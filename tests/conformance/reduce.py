@@ -20,6 +20,7 @@ AXES = (
 )
 SMALL = (*BYTES, "int16")
 ODD = (np.nan, np.inf, -np.inf)
+HOLES = np.array([[1, -2, -np.inf], [np.nan] * 3, [3, np.nan, 0], [2, -3, np.inf]], np.float32)
 
 
 def reductions(op: str, types: tuple[str, ...], **more: Any) -> list[Case]:
@@ -80,10 +81,9 @@ CASES = [
         for shape, axis in (((40, 3), 0), ((40, 3), 1), ((3, 40), 1), ((3, 40), 0), ((4, 3, 70), 1))
     ),
     *(
-        Case(op, (X(shape, among=ODD), ints(-1)), {"output_type": 2}, FLOAT, out_type="int32")
+        Case(op, (HOLES, ints(0)), {"output_type": 2}, FLOAT, out_type="int32")
         for op in ("ARG_MAX", "ARG_MIN")
-        for shape in ((40, 3), (3, 40), (4, 3, 5))
-    ),  # along another axis than the last LiteRT 2 leaves a NaN that comes first
+    ),  # none comes first, where TFLite 2.14 keeps it; LiteRT 2 does not, and in rows neither the others
     *(
         Case(
             "CUMSUM", (X(shape), np.array(axis, np.int32)), {"exclusive": exclusive, "reverse": reverse},
