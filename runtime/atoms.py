@@ -40,7 +40,8 @@ class Region:
 class Raster:
     """Moves data: out = fill everywhere, then each region, in order, is copied or (mode "add") added.
 
-    `fill` is None when the regions cover the whole output. Any element type, the same for inputs and output.
+    `fill` is None when the regions cover the whole output. Any element type; what is copied keeps its bits:
+    an input may be of another type of the same size, unless the output is bool.
     """
 
     NAME: ClassVar = "RASTER"

@@ -75,7 +75,7 @@ def _size(node: Node) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A value made by copying, its sources, and how to read through it."""
+    """A value made by copying from others of its type, its sources, and how to read through it."""
 
     graph: Graph
     value: int
@@ -86,7 +86,10 @@ class Source:
     def of(graph: Graph, node: Node) -> Source | None:
         if not isinstance(node.attrs, Raster):
             return None
-        copies = Copies.of(node.attrs, graph.values[node.outputs[0]].elements)
+        out = graph.values[node.outputs[0]]
+        if any(graph.values[i].dtype is not out.dtype for i in node.inputs):
+            return None
+        copies = Copies.of(node.attrs, out.elements)
         return None if copies is None else Source(graph, node.outputs[0], node.inputs, copies)
 
     def read_by(self, node: Node) -> Node | None:
@@ -136,6 +139,8 @@ class Source:
             boxes = grid_boxes(raster.regions, out.elements)
             mine = self.copies.raster.fill
             if raster.mode == "add" or mine is None or boxes is None or not disjoint(boxes):
+                return None
+            if out.dtype is not self.graph.values[self.value].dtype:
                 return None
             if fill is not None and not same_bits(fill, mine, out.dtype):
                 return None

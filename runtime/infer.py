@@ -42,7 +42,8 @@ def infer(graph: Graph, input_shapes: Mapping[int, Shape] | None = None) -> Grap
             continue
         operands = tuple(None if index == ABSENT else values[index] for index in node.inputs)
         declared = tuple(values[index].shape for index in node.outputs)
-        shapes = RULES[node.op](Operands(node, operands, declared))
+        types = tuple(values[index].dtype for index in node.outputs)
+        shapes = RULES[node.op](Operands(node, operands, declared, types))
         if len(shapes) != len(node.outputs):
             raise ModelError(
                 f"{node.source}: gives {len(shapes)} outputs, the model declares {len(node.outputs)}"

@@ -372,6 +372,7 @@ OPERATORS = {
     "QUANTIZE": _unary(),
     "DEQUANTIZE": _unary(),
     "CAST": _unary(),
+    "BITCAST": _unary(),
     **CUSTOM,
 }
 LINKED = frozenset(

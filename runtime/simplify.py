@@ -92,6 +92,8 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     region, ends = raster.regions[0], (*node.inputs, *node.outputs)
     if len(ends) != 2 or {graph.values[i].elements for i in ends} != {math.prod(region.sizes)}:
         return False
+    if graph.values[ends[0]].dtype is not graph.values[ends[1]].dtype:
+        return False
     return is_dense(region.source, region.sizes) and is_dense(region.destination, region.sizes)
 
 

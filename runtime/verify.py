@@ -103,8 +103,9 @@ def _check_node(graph: Graph, node: Node, where: str) -> None:
     _require(isinstance(node.attrs, Mapping), where, f"has attributes {type(node.attrs).__name__}")
     operands = tuple(None if i == ABSENT else graph.values[i] for i in node.inputs)
     declared = [graph.values[i].shape for i in node.outputs]
+    types = tuple(graph.values[i].dtype for i in node.outputs)
     try:
-        inferred = RULES[node.op](Operands(node, operands, tuple(declared)))
+        inferred = RULES[node.op](Operands(node, operands, tuple(declared), types))
     except EngineError as error:
         raise VerifyError(f"{where}: {error}") from error
     _require(inferred == declared, where, f"output shapes {declared}, expected {inferred}")
@@ -213,7 +214,10 @@ def _names(types: tuple[DType, ...]) -> str:
 def _raster(at: _Atom, attrs: Raster) -> None:
     at.require(len(at.outputs) == 1, "has one output")
     out, covered = at.outputs[0], 0
-    at.types(*(out.dtype,) * (len(at.inputs) + 1))
+    if attrs.mode == "add" or out.dtype is DType.BOOL:
+        at.types(*(out.dtype,) * (len(at.inputs) + 1))
+    for value in at.inputs:
+        at.require(value.dtype.size == out.dtype.size, f"{value.dtype.value} copied to {out.dtype.value}")
     for region in attrs.regions:
         at.require(0 <= region.input < len(at.inputs), f"region of input {region.input}")
         at.view(region.source, region.sizes, at.inputs[region.input])

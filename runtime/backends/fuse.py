@@ -191,6 +191,7 @@ class _Finder:
             or not isinstance(node.attrs, Raster)
             or node.attrs.mode != "copy"
             or len(node.inputs) != 1
+            or self.values[node.inputs[0]].dtype is not self.values[index].dtype
         ):
             return None
         return node.inputs[0], node.attrs

@@ -96,7 +96,7 @@ class _Placer:
         maker, readers = self.maker.get(index), self.readers.get(index, [])
         if maker is None or len(readers) > MAX_READERS or index in self.targets or index in self.ends:
             return False
-        if self.spans[index][1] - maker > MAX_SPAN:
+        if self.spans[index][1] - maker > MAX_SPAN or value.dtype is not self.graph.values[target].dtype:
             return False
         if math.prod(region.sizes) != value.elements or not injective(region.source, region.sizes):
             return False

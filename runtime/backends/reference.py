@@ -116,7 +116,7 @@ def _unsigned(array: Array) -> Array:
 def _raster(attrs: Raster, inputs: Sequence[Array], outputs: Sequence[Value]) -> list[Array]:
     out = np.full(outputs[0].shape, attrs.fill or 0, outputs[0].dtype.numpy)
     for region in attrs.regions:
-        source = window(inputs[region.input], region.source, region.sizes)
+        source = window(inputs[region.input].view(out.dtype), region.source, region.sizes)
         if attrs.mode == "copy":
             window(out, region.destination, region.sizes)[...] = source
         else:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from runtime.control import CONTROL, map_subgraphs
 from runtime.decompose import (
+    bitcast,
     blocks,
     compare,
     conv,
@@ -42,6 +43,7 @@ from runtime.errors import UnsupportedError
 from runtime.graph import Graph, Node, Value
 
 RULES: dict[str, Rule] = {
+    **bitcast.RULES,
     **blocks.RULES,
     **compare.RULES,
     **conv.RULES,

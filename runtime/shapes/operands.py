@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.atoms import MAX_RANK
 from runtime.errors import ModelError, UnsupportedError
-from runtime.graph import Node, Shape, Value
+from runtime.graph import DType, Node, Shape, Value
 
 MAX_ELEMENTS = 2**28
 """Of one tensor: a GiB of floats, which no board that this engine is for could hold twice."""
@@ -30,11 +30,12 @@ def checked(shape: Shape, where: str) -> Shape:
 @dataclass(frozen=True, slots=True)
 class Operands:
     """What a rule sees: one node, its input values, and the shapes that the model declares for its outputs,
-    for an operator whose attributes do not say them."""
+    for an operator whose attributes do not say them; and the element types of its outputs."""
 
     node: Node
     values: tuple[Value | None, ...]
     declared: tuple[Shape, ...] = ()
+    types: tuple[DType, ...] = ()
 
     def bad(self, what: str) -> ModelError:
         return ModelError(f"{self.node.source}: {what}")

@@ -23,6 +23,16 @@ def _reshape(x: Operands) -> list[Shape]:
     return [tuple(target)]
 
 
+def _bitcast(x: Operands) -> list[Shape]:
+    """The parts of wide elements are along a last axis of their own."""
+    shape, source, target = x.shape(0), x.value(0).dtype.size, x.types[0].size
+    if source >= target:
+        return [(*shape, source // target) if source > target else shape]
+    if shape[-1:] != (target // source,):
+        raise x.bad(f"{shape} of {source} bytes, expected {target // source} on the last axis for {target}")
+    return [shape[:-1]]
+
+
 def _squeeze(x: Operands) -> list[Shape]:
     shape = x.shape(0)
     axes = {x.axis(axis, len(shape)) for axis in x.attr("squeeze_dims")}
@@ -109,6 +119,7 @@ def _reverse_sequence(x: Operands) -> list[Shape]:
 
 RULES: dict[str, Rule] = {
     "RESHAPE": _reshape,
+    "BITCAST": _bitcast,
     "SQUEEZE": _squeeze,
     "EXPAND_DIMS": _expand_dims,
     "TRANSPOSE": _transpose,

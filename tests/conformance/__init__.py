@@ -7,6 +7,7 @@ operator (`tests/runtime/test_conformance.py`), `make conformance` prints them b
 from __future__ import annotations
 
 from tests.conformance import (
+    bitcast,
     blocks,
     compare,
     control,
@@ -39,6 +40,7 @@ from tests.conformance import (
 from tests.conformance.case import Case
 
 CASES: list[Case] = [
+    *bitcast.CASES,
     *blocks.CASES,
     *compare.CASES,
     *control.CASES,
