@@ -49,13 +49,13 @@ class Chain:
         array = self.arrays[source]
         line = View(0, (1,))
         program = Instruction("const", (0,)), Instruction("load", (0,)), Instruction("sub")
-        compute = "f32" if self.dtype is DType.F32 else "i32"
-        zero = self.dtype.numpy.type(0)
+        compute = "f32" if array.dtype == np.float32 else "i32"
+        zero = array.dtype.type(0)
         self._append("MAP", Map((array.size,), (line,), line, program, compute), (source,), zero - array)
 
     def _append(self, op: str, atom: Raster | Map, inputs: tuple[int, ...], want: Array) -> None:
         self.nodes.append(Node(op, inputs, (len(self.values),), atom, f"{op}#{len(self.nodes)}"))
-        self.values.append(Value("v", want.shape, self.dtype))
+        self.values.append(Value("v", want.shape, DType.of(want)))
         self.arrays.append(np.ascontiguousarray(want))
 
 
@@ -149,7 +149,7 @@ def concat(draw: Draw, chain: Chain, source: int) -> None:
     first, other = chain.arrays[source], draw(st.integers(0, len(chain.arrays) - 1))
     axis = draw(st.integers(0, first.ndim - 1))
     second = chain.arrays[other]
-    fits = second.ndim == first.ndim and all(
+    fits = (second.ndim, second.dtype) == (first.ndim, first.dtype) and all(
         a <= b for d, (a, b) in enumerate(zip(first.shape, second.shape, strict=True)) if d != axis
     )
     if not fits:
@@ -192,7 +192,29 @@ def negate(draw: Draw, chain: Chain, source: int) -> None:  # noqa: ARG001
     chain.negate(source)
 
 
-OPERATORS = (transpose, reshape, strided, reverse, broadcast, tile, pad, concat, overlap_add, add, negate)
+def bits(draw: Draw, chain: Chain, source: int) -> None:
+    """Floats as integers of their bits."""
+    array = chain.arrays[source]
+    if array.dtype != np.float32:
+        return reverse(draw, chain, source)
+    region = Region(0, dense(array.shape), dense(array.shape), array.shape)
+    return chain.copy((source,), array.view(np.int32), Raster((region,)))
+
+
+OPERATORS = (
+    transpose,
+    reshape,
+    strided,
+    reverse,
+    broadcast,
+    tile,
+    pad,
+    concat,
+    overlap_add,
+    add,
+    negate,
+    bits,
+)
 
 
 # -------------------------------------------------------------------- the chains
