@@ -196,7 +196,7 @@ def test_sizes_that_do_not_split_an_axis_are_refused(sizes, count, message):
         ("NON_MAX_SUPPRESSION_V4", ((5, 4), (4,), [3], (1,), (1,)), {}, ModelError, "for 4 scores"),
         ("NON_MAX_SUPPRESSION_V4", ((4, 4), (4,), [3], (1,), (1,)), {}, ModelError, "expected a scalar"),
         ("NON_MAX_SUPPRESSION_V4", ((4, 4), (4,), [-1], (), ()), {}, ModelError, "0 or more"),
-        ("NON_MAX_SUPPRESSION_V4", ((4, 4), (4,), [257], (), ()), {}, UnsupportedError, "1..256"),
+        ("NON_MAX_SUPPRESSION_V4", ((4, 4), (4,), [4097], (), ()), {}, UnsupportedError, "1..4096"),
         ("NON_MAX_SUPPRESSION_V4", ((4, 4), (4,), (1,), (), ()), {}, UnsupportedError, "must be a constant"),
         ("RANDOM_UNIFORM", ([2**20, 2**20],), {}, ModelError, "at most"),
         ("MULTINOMIAL", ((3,), [4]), {}, ModelError, "rank 2"),
