@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.backends import reference
-from runtime.control import CONTROL, If, While
+from runtime.control import CONTROL, If, Loop, While
 from runtime.decompose import lowered
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
@@ -120,7 +120,35 @@ def _while(node: Node, attrs: While, values: list[Value]) -> Node:
     return replace(node, inputs=inputs, outputs=outputs, attrs=While(cond, body))
 
 
-_CONTROL: dict[type[Any], Callable[[Node, Any, list[Value]], Node]] = {If: _if, While: _while}
+def _loop(node: Node, attrs: Loop, values: list[Value]) -> Node:
+    """What is carried keeps its shape; what stays the same and is constant becomes a constant inside."""
+    operands, first = [values[i] for i in node.inputs], len(node.inputs) - attrs.fixed
+    if attrs.trips < 1 or not 0 <= attrs.carried <= first or attrs.fixed < 0:
+        raise ModelError(f"{node.source}: {attrs.trips} trips, {attrs.carried} carried, {attrs.fixed} fixed")
+    sequences = operands[attrs.carried : first]
+    if any(value.shape[:1] != (attrs.trips,) for value in sequences):
+        raise ModelError(
+            f"{node.source}: sequences of {[v.shape for v in sequences]} for {attrs.trips} trips"
+        )
+    carried = [replace(value, data=None) for value in operands[: attrs.carried]]
+    slices = [replace(value, shape=value.shape[1:], data=None) for value in sequences]
+    body = infer(_bound(node, attrs.body, [*carried, *slices, *operands[first:]]))
+    if not attrs.carried <= len(body.outputs) == len(node.outputs):
+        raise ModelError(f"{node.source}: {len(node.outputs)} outputs, the body gives {len(body.outputs)}")
+    _results(node, replace(body, outputs=body.outputs[: attrs.carried]), carried)
+    for i, (output, index) in enumerate(zip(node.outputs, body.outputs, strict=True)):
+        value = body.values[index]
+        _given(node, values[output], value)
+        stacked = () if i < attrs.carried else (attrs.trips,)
+        shape = checked((*stacked, *value.shape), f"output of {node.source}")
+        values[output] = replace(values[output], shape=shape)
+    kept = [i for i in node.inputs[first:] if values[i].data is None]
+    return replace(
+        node, inputs=(*node.inputs[:first], *kept), attrs=replace(attrs, body=body, fixed=len(kept))
+    )
+
+
+_CONTROL: dict[type[Any], Callable[[Node, Any, list[Value]], Node]] = {If: _if, While: _while, Loop: _loop}
 
 
 def _bound(node: Node, part: Graph, operands: Sequence[Value]) -> Graph:

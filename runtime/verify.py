@@ -40,7 +40,7 @@ from runtime.strides import extent
 
 Level = Literal["GRAPH", "ATOMIC"]
 LEGAL: dict[Level, frozenset[str]] = {
-    "GRAPH": frozenset(OPERATORS),
+    "GRAPH": frozenset({*OPERATORS, Loop.NAME}),
     "ATOMIC": frozenset(atom.NAME for atom in (*ATOMS, *CONTROL)),
 }
 MAX_STACK = 32

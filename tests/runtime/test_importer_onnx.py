@@ -27,8 +27,9 @@ from runtime.errors import ModelError, UnsupportedError
 from runtime.importers import declared_shapes, format_of
 from runtime.importers.onnx import load
 from runtime.infer import infer
-from tests.conformance.onnx import CASES
+from tests.conformance.onnx import CASES, control
 from tests.conformance.onnx.case import Array, longs, number, weights, written
+from tests.conformance.onnx.control import GROW, ONCE, PAIR, SWAP, does, graph
 from tests.conformance.onnx.judge import WaitingError, compare, oracle
 from tests.mutate_onnx import mutate as mutate
 from tests.runtime.pipeline import survive
@@ -294,7 +295,6 @@ REFUSED: list[tuple[bytes, type[Exception], str]] = [
     (short(), ModelError, r"constant 'w': 4 bytes of data, expected 864 for f32 \(8, 3, 3, 3\)"),
     (single("Relu", ["x"], {}, opset=12), UnsupportedError, r"opset 12, expected 13..22"),
     (single("Relu", ["x"], {}, opset=23), UnsupportedError, r"opset 23, expected 13..22"),
-    (single("Loop", ["x"], {}), UnsupportedError, "Loop#0: control flow is not known"),
     (single("Nothing", ["x"], {}), UnsupportedError, "Nothing#0: operator Nothing is not known"),
     (single("Relu", ["q"], {}), ModelError, "Relu#0: input 'q' is not produced before it is used"),
     (single("Relu", ["x", "x"], {}), ModelError, r"Relu#0: 2 inputs, expected 1..1"),
@@ -319,6 +319,72 @@ REFUSED: list[tuple[bytes, type[Exception], str]] = [
 ]  # fmt: skip
 
 
+GROWS = graph(
+    "i:trip b:on f:x", [does("Identity", "on", "again"), does("Concat", "x,x", "y", axis=0)], "b:again f:y"
+)
+TAKES, GIVES = graph("f:x", [does("Neg", "x", "y")], "f:y"), graph("", [does("Neg", "x", "y")], "f:y")
+FLAT, LOST = graph("", [does("Flatten", "x", "y")], "f:y"), graph("", [], "f:none")
+YES, T = np.array(True), number(3, "int64")
+REFUSED += [
+    (single("Loop", ["x", ""], {}), ModelError, "Loop#0: body is left out, but it is not optional"),
+    (single("Loop", ["", "", "x"], {}, body=TAKES), ModelError, "a graph of 1 inputs, expected 3"),
+    (single("Loop", ["x", "", "x"], {}, body=SWAP), ModelError, "a graph of 4 inputs, expected 3"),
+    (single("Loop", ["x", "", "x"], {}, body=GROW), ModelError, "input 'outer 0' is not produced before"),
+    (single("Loop", ["t", "", "x"], {"t": T}, body=GROWS), UnsupportedError, "its shape is"),
+    (single("Loop", ["x", "", "x"], {}, body=GROWS), ModelError, "input 0 is f32 .*, expected one i64"),
+    (
+        single("Loop", ["", "", "x", "x"], {}, body=SWAP),
+        UnsupportedError,
+        "9223372036854775807 trips, at most",
+    ),
+    (single("Loop", ["", "i", "x"], {"i": ~YES}, body=ONCE), UnsupportedError, "stacks what no trips give"),
+    (single("If", ["x"], {}, then_branch=GIVES, else_branch=GIVES), ModelError, "expected a bool of one"),
+    (
+        single("If", ["t"], {"t": YES}, then_branch=TAKES, else_branch=GIVES),
+        ModelError,
+        "a branch has inputs",
+    ),
+    (single("If", ["t"], {"t": YES}, then_branch=LOST, else_branch=GIVES), ModelError, "produced by no node"),
+    (single("Scan", ["x"], {}, body=TAKES), ModelError, r"num_scan_inputs = 0, expected 1..1"),
+    (single("Scan", ["x"], {}, body=TAKES, num_scan_inputs=2), ModelError, "num_scan_inputs = 2, expected"),
+    (
+        single("Scan", ["x"], {}, body=TAKES, num_scan_inputs=1, scan_input_axes=[4]),
+        ModelError,
+        "axis 4 is out",
+    ),
+    (
+        single("Scan", ["x"], {}, body=TAKES, num_scan_inputs=1, scan_input_axes=[0, 1]),
+        ModelError,
+        "expected 1 n",
+    ),
+    (
+        single("Scan", ["x", "x"], {}, body=PAIR, num_scan_inputs=2, scan_input_axes=[0, 1]),
+        ModelError,
+        "sequences of .* elements, expected one number",
+    ),
+]
+
+
+def test_branches_of_different_shapes_are_refused() -> None:
+    nodes = [
+        node("ReduceMax", ["x"], ["most"], keepdims=0),
+        node("Greater", ["most", "zero"], ["test"]),
+        node("If", ["test"], ["y"], then_branch=GIVES, else_branch=FLAT),
+    ]
+    with pytest.raises(UnsupportedError, match="by what happens at run time"):
+        load(model(nodes, [tensor("x", 1, 3, 8)], {"zero": number(0)}), "model")
+
+
+def test_graphs_inside_each_other_have_a_bound() -> None:
+    inner = GIVES
+    for _ in range(20):
+        inner = graph("", [does("If", "test", "y", then_branch=inner, else_branch=GIVES)], "f:y")
+    test = onnx.helper.make_tensor_value_info("test", onnx.TensorProto.BOOL, ())
+    nodes = [node("If", ["test"], ["y"], then_branch=inner, else_branch=GIVES)]
+    with pytest.raises(ModelError, match="graphs inside each other more than 16 deep"):
+        load(model(nodes, [tensor("x", 1, 3, 8), test], {}), "model")
+
+
 @pytest.mark.parametrize(("data", "error", "message"), REFUSED)
 def test_what_is_wrong_is_told(data: bytes, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
@@ -336,7 +402,8 @@ def test_an_input_of_another_rank_is_refused() -> None:
 def seeds() -> list[bytes]:
     """Whole models, and each operator on its own."""
     single = {case.op: case.model(case.opsets[0]) for case in CASES}
-    return [convolutional(), attention(), quantised(), half_weights(), *single.values()]
+    inside = [case.model(17) for case in control.CASES[::5]]
+    return [convolutional(), attention(), quantised(), half_weights(), *single.values(), *inside]
 
 
 def fuzz(data: bytes) -> None:

@@ -76,16 +76,22 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A graph of the file: constants by name, nodes in order, typed inputs, names of outputs."""
+    """A graph of the file: constants by name, nodes in order, names of inputs and outputs."""
 
     constants: Mapping[str, Array]
     steps: tuple[Step, ...]
-    inputs: tuple[tuple[str, DType, Shape], ...]
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-def parse(data: bytes, name: str) -> tuple[Body, int]:
-    """(main graph, opset) of a model file. Raises ModelError, UnsupportedError; `name` stands in messages."""
+Entry = tuple[DType, Shape]
+
+
+def parse(data: bytes, name: str) -> tuple[Body, list[Entry], int]:
+    """(main graph, its inputs' types, opset) of a model file; `name` stands in messages.
+
+    Raises ModelError, UnsupportedError.
+    """
     model = _message(data, name)
     if not model.HasField("graph"):
         raise ModelError(f"{name}: the model has no graph")
@@ -93,7 +99,8 @@ def parse(data: bytes, name: str) -> tuple[Body, int]:
         raise UnsupportedError(f"{name}: functions of the model's own; inline them (onnx.inliner) first")
     opset, reader = _opset(model, name), Reader(name)
     try:
-        return reader.body(model.graph), opset
+        body = reader.body(model.graph)
+        return body, [reader.entry(e) for e in model.graph.input if e.name in body.inputs], opset
     except (UnicodeDecodeError, OverflowError) as error:
         raise ModelError(f"{name}: node {reader.steps}: {error}; the file is damaged") from error
 
@@ -153,7 +160,7 @@ class Reader:
             if not name or name in constants:
                 raise self.bad(f"constant {name!r}: expected a name of its own")
             constants[name] = self.tensor(tensor, f"constant {name!r}")
-        inputs = tuple(self.input(entry) for entry in graph.input if entry.name not in constants)
+        inputs = tuple(self.text(entry.name) for entry in graph.input if entry.name not in constants)
         steps = tuple(self.step(node) for node in graph.node)
         return Body(constants, steps, inputs, tuple(self.text(entry.name) for entry in graph.output))
 
@@ -163,8 +170,8 @@ class Reader:
             raise self.bad(f"name {name!r} is not UTF-8; the file is damaged")
         return name
 
-    def input(self, entry: Any) -> tuple[str, DType, Shape]:
-        """(name, type, shape) of a graph input; an open dimension is 1, as in TFLite, until it is set."""
+    def entry(self, entry: Any) -> Entry:
+        """Type and shape of an input; an open dimension is 1, as in TFLite, until it is set."""
         where = f"input {entry.name!r}"
         kind = entry.type.WhichOneof("value")
         if kind != "tensor_type":
@@ -173,7 +180,7 @@ class Reader:
         if not tensor.HasField("shape"):
             raise UnsupportedError(f"{self.name}: {where} has no shape; give it a rank when exporting")
         dims = [int(dim.dim_value) if dim.HasField("dim_value") else 1 for dim in tensor.shape.dim]
-        return self.text(entry.name), self.dtype(tensor.elem_type, where), checked(tuple(dims), where)
+        return self.dtype(tensor.elem_type, where), checked(tuple(dims), where)
 
     def dtype(self, number: int, where: str) -> DType:
         if number not in _TYPES:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from runtime.backends import reference
+from runtime.control import MAX_DEPTH, Control
 from runtime.decompose import decompose
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
@@ -39,22 +40,39 @@ ATTRIBUTES: Mapping[str, Any] = MappingProxyType(
 """What an attribute is that a translation does not give; any other is 0."""
 
 
-class Builder:
-    """The graph so far. `scope` has the value id of each name of the file."""
+@dataclass(slots=True)
+class Room:
+    """What all graphs of a file together may still take: bytes of constants, operators."""
 
-    def __init__(self, name: str, opset: int, file_bytes: int) -> None:
-        self.name, self.opset = name, opset
-        self.budget = MAX_MADE + MAX_SHARING * file_bytes
+    constants: int
+    nodes: int = MAX_NODES
+
+    @staticmethod
+    def of(file_bytes: int) -> Room:
+        return Room(MAX_MADE + MAX_SHARING * file_bytes)
+
+
+class Builder:
+    """A graph so far; `depth` says how many others it is inside of."""
+
+    def __init__(self, name: str, opset: int, rows: Mapping[str, Row], room: Room, depth: int = 0) -> None:
+        self.name, self.opset, self.rows, self.room, self.depth = name, opset, rows, room, depth
         self.values, self.nodes = list[Value](), list[Node]()
         self.turned = dict[int, tuple[int, Order]]()
+
+    def inner(self) -> Builder:
+        """One for a graph inside this one."""
+        if self.depth == MAX_DEPTH:
+            raise ModelError(f"{self.name}: graphs inside each other more than {MAX_DEPTH} deep")
+        return Builder(self.name, self.opset, self.rows, self.room, self.depth + 1)
 
     def add(self, value: Value) -> int:
         self.values.append(value)
         return len(self.values) - 1
 
     def constant(self, data: Array, name: str) -> int:
-        self.budget -= data.nbytes
-        if self.budget < 0:
+        self.room.constants -= data.nbytes
+        if self.room.constants < 0:
             raise UnsupportedError(f"{self.name}: {name}: the constants that the nodes make are too large")
         return self.add(Value(name, data.shape, DType.of(data), data=np.require(data, requirements="C")))
 
@@ -97,8 +115,6 @@ class Builder:
         source: str,
         attrs: Mapping[str, Any],
     ) -> list[int]:
-        if len(self.nodes) >= MAX_NODES:
-            raise UnsupportedError(f"{self.name}: {source}: more than {MAX_NODES} operators")
         operands = [self.values[i] for i in inputs if i != ABSENT]
         ids = iter(range(len(operands)))
         local = tuple(ABSENT if i == ABSENT else next(ids) for i in inputs)
@@ -110,8 +126,28 @@ class Builder:
             computed = reference.run(decompose(alone, "reference"), [])
             return [self.add(replace(v, data=data)) for v, data in zip(results, computed, strict=True)]
         numbers = [self.add(value) for value in results]
-        self.nodes.append(replace(node, inputs=tuple(inputs), outputs=tuple(numbers)))
+        self.append(replace(node, inputs=tuple(inputs), outputs=tuple(numbers)))
         return numbers
+
+    def control(
+        self, attrs: Control, inputs: Sequence[int], outputs: Sequence[Value], source: str
+    ) -> list[int]:
+        """A node with graphs of its own; the ids of its outputs, whose shapes are inferred."""
+        count = len(inputs)
+        ends = tuple(range(count, count + len(outputs)))
+        node = Node(attrs.NAME, tuple(range(count)), ends, attrs, source)
+        alone = infer(Graph((*(self.values[i] for i in inputs), *outputs), (node,), (), ends))
+        new = (*inputs, *(self.add(value) for value in alone.values[count:]))
+        (node,) = alone.nodes
+        ids = (tuple(new[i] for i in part) for part in (node.inputs, node.outputs))
+        self.append(replace(node, inputs=next(ids), outputs=next(ids)))
+        return list(new[count:])
+
+    def append(self, node: Node) -> None:
+        self.room.nodes -= 1
+        if self.room.nodes < 0:
+            raise UnsupportedError(f"{self.name}: {node.source}: more than {MAX_NODES} operators")
+        self.nodes.append(node)
 
 
 class Translation:
@@ -179,6 +215,20 @@ class Translation:
     def attr(self, name: str) -> Any:
         return self.attrs[name]
 
+    def graph(self, name: str) -> Body:
+        """An attribute that is a graph, which no node of its kind can be without."""
+        if self.attrs[name] is None:
+            raise self.bad(f"{name} is left out, but it is not optional")
+        body: Body = self.attrs[name]
+        return body
+
+    def listed(self, name: str, count: int) -> tuple[int, ...]:
+        """An attribute that is a list of so many numbers, zeros where it is left out."""
+        numbers = (0,) * count if self.attrs[name] is None else tuple(self.attrs[name])
+        if len(numbers) != count:
+            raise self.bad(f"{name} = {numbers}, expected {count} numbers")
+        return numbers
+
     def choice(self, name: str, known: Sequence[Any]) -> Any:
         """An attribute that has to be one of a few."""
         if self.attrs[name] not in known:
@@ -206,6 +256,14 @@ class Translation:
     def emit(self, op: str, *inputs: int, dtype: DType | None = None, **attrs: Any) -> int:
         """One operator of one output, of the type of its first operand if no other is given."""
         return self.emit_all(op, inputs, [dtype or self.dtype(inputs[0])], **attrs)[0]
+
+    def control(self, attrs: Control, inputs: Sequence[int], outputs: Sequence[Value]) -> list[int]:
+        """A node with graphs; `outputs` have no shapes yet."""
+        return self.builder.control(attrs, inputs, outputs, self.source)
+
+    def within(self, builder: Builder) -> Translation:
+        """The same node, for operators of a graph inside it."""
+        return Translation(builder, {}, replace(self.step, inputs=()), {})
 
     def constant(self, data: Any, dtype: DType | None = None) -> int:
         array = np.asarray(data, None if dtype is None else dtype.numpy)

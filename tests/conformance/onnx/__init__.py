@@ -7,6 +7,7 @@ onnxruntime, which are development packages.
 from __future__ import annotations
 
 from tests.conformance.onnx import (
+    control,
     conv,
     einsum,
     elementwise,
@@ -24,6 +25,7 @@ from tests.conformance.onnx import (
 from tests.conformance.onnx.case import Case
 
 CASES: list[Case] = [
+    *control.CASES,
     *conv.CASES,
     *einsum.CASES,
     *elementwise.CASES,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from tests.conformance.case import Array, X
 
@@ -18,7 +18,8 @@ Operand = X | Array | None
 class Case:
     """One operator. `X` is a model input, an array a constant, None an operand that is left out.
 
-    `attrs` are those of the node; `tolerance` is by how much floats may differ, of the largest expected one.
+    `attrs` are those of the node; `outer` are inputs and constants that graphs inside it read as "outer 0",
+    "outer 1" ...; `tolerance` is by how much floats may differ, of the largest expected one.
     """
 
     op: str
@@ -26,21 +27,27 @@ class Case:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     opsets: tuple[int, ...] = (13, 22)
     outputs: int = 1
+    outer: tuple[X | Array, ...] = ()
     tolerance: float = 1e-5
 
     def __str__(self) -> str:
         shapes = [str(list(o.shape)) if o is not None else "" for o in self.operands]
-        attrs = [f"{key}={value if np.ndim(value) < 2 else ...}" for key, value in self.attrs.items()]
+        attrs = [f"{key}={_said(value)}" for key, value in self.attrs.items()]
         return "-".join([self.op, *shapes, *attrs]).replace(" ", "")
 
     @property
+    def named(self) -> list[tuple[str, Operand]]:
+        operands = [(f"operand {i}", operand) for i, operand in enumerate(self.operands)]
+        return [*operands, *((f"outer {i}", operand) for i, operand in enumerate(self.outer))]
+
+    @property
     def inputs(self) -> list[tuple[str, X]]:
-        return [(f"operand {i}", o) for i, o in enumerate(self.operands) if isinstance(o, X)]
+        return [(name, operand) for name, operand in self.named if isinstance(operand, X)]
 
     def model(self, opset: int) -> bytes:
         constants = [
-            numpy_helper.from_array(operand, f"operand {i}")
-            for i, operand in enumerate(self.operands)
+            numpy_helper.from_array(operand, name)
+            for name, operand in self.named
             if isinstance(operand, np.ndarray)
         ]
         names = ["" if operand is None else f"operand {i}" for i, operand in enumerate(self.operands)]
@@ -61,6 +68,12 @@ class Case:
         """One array per model input; the same in every run."""
         rng = np.random.default_rng(len(str(self)))
         return {name: _drawn(rng, operand) for name, operand in self.inputs}
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, GraphProto):
+        return ",".join(node.op_type for node in value.node)
+    return value if np.ndim(value) < 2 else ...
 
 
 def element(x: X) -> int:
