@@ -287,6 +287,39 @@ def short() -> bytes:
     return data
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "float32",
+        "float64",
+        "float16",
+        "int8",
+        "uint8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "bool",
+    ],
+)
+def test_constants_that_are_no_raw_bytes(kind: str) -> None:
+    data = np.array([0, 1, 100], kind)
+    if data.dtype.kind in "iu":
+        data[:2] = np.iinfo(kind).min, np.iinfo(kind).max
+    number = onnx.helper.np_dtype_to_tensor_dtype(data.dtype)
+    made = onnx.ModelProto.FromString(model([node("Identity", ["c"], ["y"])], [], {"c": data}))
+    made.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("c", number, (3,), data.tolist()))
+    graph = load(made.SerializeToString(), "m")
+    held = {
+        value.data.tobytes()
+        for value in graph.values
+        if value.data is not None and value.data.dtype == data.dtype
+    }
+    assert data.tobytes() in held
+
+
 W = weights(4, 3, 3, 3)
 REFUSED: list[tuple[bytes, type[Exception], str]] = [
     (b"\x08\x07", ModelError, "the model has no graph"),

@@ -13,17 +13,23 @@ from runtime.importers.onnx.translation import ANY, Row, Rule, Translation
 # ---------------------------------------------------------------- one operand
 
 
-NARROW = (DType.I8, DType.U8, DType.I16)
+WIDER = {
+    DType.I8: DType.I32,
+    DType.U8: DType.I32,
+    DType.I16: DType.I32,
+    DType.U16: DType.I32,
+    DType.U32: DType.I64,
+}
 
 
 def one(op: str) -> Row:
-    """Narrow integers are computed in i32 and keep their low bits: GRAPH operators see quantised ones."""
+    """Narrow integers are computed in wider ones and keep their low bits: GRAPH has quantised ones."""
 
     def rule(t: Translation) -> int:
         x = t.input(0)
-        if t.dtype(x) not in NARROW:
+        if (wider := WIDER.get(t.dtype(x))) is None:
             return t.emit(op, x)
-        return t.cast(t.emit(op, t.cast(x, DType.I32)), t.dtype(x))
+        return t.cast(t.emit(op, t.cast(x, wider)), t.dtype(x))
 
     return Row(rule)
 
@@ -221,7 +227,10 @@ def dropout(t: Translation) -> Sequence[int]:
     return [t.input(0), t.filled(t.shape(t.input(0)), True, DType.BOOL)]
 
 
-TYPES = {1: DType.F32, 2: DType.U8, 3: DType.I8, 5: DType.I16, 6: DType.I32, 7: DType.I64, 9: DType.BOOL}
+TYPES = {
+    1: DType.F32, 2: DType.U8, 3: DType.I8, 4: DType.U16, 5: DType.I16, 6: DType.I32, 7: DType.I64,
+    9: DType.BOOL, 11: DType.F64, 12: DType.U32, 13: DType.U64,
+}  # fmt: skip
 """TensorProto.DataType that CAST takes."""
 
 

@@ -43,13 +43,25 @@ _TYPES: dict[int, tuple[DType, str]] = {
     1: (DType.F32, "float_data"),
     2: (DType.U8, "int32_data"),
     3: (DType.I8, "int32_data"),
+    4: (DType.U16, "int32_data"),
     5: (DType.I16, "int32_data"),
     6: (DType.I32, "int32_data"),
     7: (DType.I64, "int64_data"),
     9: (DType.BOOL, "int32_data"),
     10: (DType.F16, "int32_data"),
+    11: (DType.F64, "double_data"),
+    12: (DType.U32, "uint64_data"),
+    13: (DType.U64, "uint64_data"),
 }
 """TensorProto.DataType -> our type, and the field that holds elements that are not raw bytes."""
+_FIELDS: dict[str, type[np.generic]] = {
+    "float_data": np.float32,
+    "double_data": np.float64,
+    "int32_data": np.int64,
+    "int64_data": np.int64,
+    "uint64_data": np.uint64,
+}
+"""What holds every number of such a field."""
 
 
 def bindings() -> Any:
@@ -205,10 +217,11 @@ class Reader:
             if dtype is DType.BOOL:
                 flat = flat != 0  # a bool that is neither 0 nor 1 is not one
             return np.require(flat, requirements="C").view(dtype.numpy).reshape(shape)
-        stored = getattr(tensor, _TYPES[tensor.data_type][1])
+        name = _TYPES[tensor.data_type][1]
+        stored = getattr(tensor, name)
         if len(stored) != count:
             raise self.bad(f"{where}: {len(stored)} elements, expected {count} for {dtype.value} {shape}")
-        numbers = np.array(stored, np.float32 if dtype is DType.F32 else np.int64)
+        numbers = np.array(stored, _FIELDS[name])
         if dtype is DType.F16:
             return numbers.astype(np.uint16).view(np.float16).reshape(shape)
         return numbers.astype(dtype.numpy).reshape(shape)

@@ -92,12 +92,26 @@ CASES = [
         for dtype in ("float32", *INTEGERS)
     ),
     *(Case(op, (X((3, 4)), X((4,)), X((3, 1)))) for op in ("Min", "Max", "Sum", "Mean")),
+    # doubles
+    *(
+        Case(op, (X((3, 4), dtype="float64"),), tolerance=1e-12)
+        for op in ("Abs", "Neg", "Exp", "Relu", "Sigmoid", "Tanh", "Sin", "Floor", "Sign")
+    ),
+    *(
+        Case(op, (X((3, 4), dtype="float64"), X((4,), (0.5, 3), "float64")), tolerance=1e-12)
+        for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Less", "Equal")
+    ),
+    Case("Add", (X((3, 4), dtype="float64"), np.linspace(0, 1, 4))),
     # types
     *(
         Case("Cast", (X((3, 4), dtype=source),), {"to": to})
-        for source in ("float32", "int32", "int64", "uint8", "int8", "bool")
-        for to in (1, 6, 7, 9)
+        for source in ("float32", "int32", "int64", "uint8", "int8", "bool", "float64", "uint16", "uint32")
+        for to in (1, 6, 7, 9, 11)
     ),
-    *(Case("Cast", (X((3, 4), (0, 100), source),), {"to": to}) for source in INTEGERS for to in (2, 3)),
+    *(
+        Case("Cast", (X((3, 4), (0, 100), source),), {"to": to})
+        for source in INTEGERS
+        for to in (2, 3, 4, 12, 13)
+    ),
     Case("CastLike", (X((3, 4)), number(0, "int32")), opsets=(15, 22)),
 ]

@@ -7,7 +7,10 @@ import numpy as np
 from tests.conformance.case import X
 from tests.conformance.onnx.case import Case, longs, number
 
-TYPES = ("float32", "int32", "int64", "uint8", "int8", "bool")
+TYPES = (
+    *("float32", "int32", "int64", "uint8", "int8", "bool"),
+    *("float64", "uint16", "uint32", "uint64"),
+)
 
 CASES = [
     Case("Constant", (), {"value": np.arange(6, dtype=np.float32).reshape(2, 3)}),
