@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tests.conformance.case import X
 from tests.conformance.onnx.case import Array, Case, weights
 
@@ -44,6 +46,35 @@ CASES = [
         {"hidden_size": 5, "linear_before_reset": 1, "direction": "bidirectional"},
         (14, 22),
         2,
+    ),
+    *(
+        Case(
+            op,
+            (*layer(op, 1 + (way == "bidirectional")), lengths),
+            {"hidden_size": 5, "direction": way},
+            (14, 22),
+            outputs(op),
+        )
+        for op in GATES
+        for way in ("forward", "reverse", "bidirectional")
+        for lengths in (np.array([2, 4], np.int32), np.array([4, 1], np.int32), X((2,), (1, 4), "int32"))
+    ),
+    *(
+        Case(
+            "LSTM",
+            (*layer("LSTM", 1 + (way == "bidirectional")), None, *states, peepholes),
+            {"hidden_size": 5, "direction": way},
+            (14, 22),
+            3,
+        )
+        for way in ("forward", "reverse", "bidirectional")
+        for peepholes in (weights(1 + (way == "bidirectional"), 15, seed=9),)
+        for states in ((None, None), (X((1 + (way == "bidirectional"), 2, 5)),) * 2)
+    ),
+    *(
+        Case(op, (X((steps, 2, 3)), *layer(op)[1:]), {"hidden_size": 5}, (14, 22), outputs(op))
+        for op in GATES
+        for steps in (1, 40)
     ),
     Case("RNN", layer("RNN"), {"hidden_size": 5, "activations": ["Relu"]}, (14, 22), 2),
 ]
