@@ -134,12 +134,13 @@ class _Finder:
         last = self.epilogue(readers[0], gemm.m, channels)
         if last is None:
             return None
-        kind = np.float32 if weights.dtype == np.float32 else np.int32
-        taps = weights.reshape(gemm.k, channels).astype(kind) - kind(gemm.b_zero)
+        taps = weights.reshape(gemm.k, channels)
+        if taps.dtype != np.float32:
+            taps = taps.astype(np.int32) - np.int32(gemm.b_zero)
         source, table = found
         order = columns_first(gemm.k)
         table = replace(table, rows=np.ascontiguousarray(table.rows[:, order]))
-        attrs = Depthwise(table, taps[order], last[0].astype(kind), gemm.a_zero, last[1])
+        attrs = Depthwise(table, taps[order], last[0].astype(taps.dtype), gemm.a_zero, last[1])
         return replace(node, op="DEPTHWISE", inputs=(source,), outputs=readers[0].outputs, attrs=attrs)
 
     # ---------------------------------------------------------------- RASTER -> table

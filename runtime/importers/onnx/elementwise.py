@@ -47,7 +47,7 @@ def prelu(t: Translation) -> int:
     x = t.input(0)
     if t.broadcast(t.shape(x), t.shape(t.input(1))) != t.shape(x):
         raise t.bad(f"slopes {t.shape(t.input(1))} do not broadcast to {t.shape(x)}")
-    return t.emit("SUB", t.emit("RELU", x), t.emit("MUL", t.input(1), t.emit("RELU", t.emit("NEG", x))))
+    return t.emit("PRELU", x, t.input(1))
 
 
 def _elu(t: Translation, x: int, alpha: float, scale: float = 1.0) -> int:
@@ -74,14 +74,10 @@ def selu(t: Translation) -> int:
     return t.emit("MUL", _elu(t, x, t.attr("alpha")), t.like(t.attr("gamma"), x))
 
 
-def _clamp(t: Translation, x: int, low: float, high: float) -> int:
-    return t.emit("MINIMUM", t.emit("MAXIMUM", x, t.like(low, x)), t.like(high, x))
-
-
 def hard_sigmoid(t: Translation) -> int:
     x = t.input(0)
     scaled = t.emit("MUL", x, t.like(t.attr("alpha"), x))
-    return _clamp(t, t.emit("ADD", scaled, t.like(t.attr("beta"), x)), 0, 1)
+    return t.emit("RELU_0_TO_1", t.emit("ADD", scaled, t.like(t.attr("beta"), x)))
 
 
 def clip(t: Translation) -> int:
@@ -93,7 +89,11 @@ def clip(t: Translation) -> int:
     return t.emit("MINIMUM", x, t.input(2)) if t.has(2) else x
 
 
-CLIPS: dict[tuple[float | None, ...], str] = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+CLIPS: dict[tuple[float | None, ...], str] = {
+    (0.0, 6.0): "RELU6",
+    (-1.0, 1.0): "RELU_N1_TO_1",
+    (0.0, 1.0): "RELU_0_TO_1",
+}
 
 
 def softplus_of(t: Translation, x: int) -> int:
@@ -168,7 +168,7 @@ def asinh(t: Translation) -> int:
     """sign(x) log(|x| + sqrt(x^2 + 1))"""
     x = t.input(0)
     size, one = t.emit("ABS", x), t.like(1, x)
-    root = t.emit("SQRT", t.emit("ADD", t.emit("MUL", x, x), one))
+    root = t.emit("SQRT", t.emit("ADD", t.emit("SQUARE", x), one))
     return t.emit("MUL", t.emit("SIGN", x), t.emit("LOG", t.emit("ADD", size, root)))
 
 
@@ -263,7 +263,7 @@ def power(t: Translation) -> int:
     """The exponent takes the type of the base; common whole exponents are products."""
     x, exponent = t.input(0), t.value(t.input(1))
     if exponent.data is not None and exponent.elements == 1 and exponent.data.reshape(-1)[0] == 2:
-        return t.reshape(t.emit("MUL", x, x), t.broadcast(t.shape(x), exponent.shape))
+        return t.reshape(t.emit("SQUARE", x), t.broadcast(t.shape(x), exponent.shape))
     return t.emit("POW", x, t.cast(t.input(1), t.dtype(x)))
 
 

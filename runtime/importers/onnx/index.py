@@ -30,9 +30,9 @@ def from_start(t: Translation, i: int, sizes: int | Array) -> int:
 
 def _wrapped(t: Translation, index: int, sizes: int | Array) -> int:
     """i32 indices, each with the size of its axis added where it is negative."""
-    below = t.emit("NEG", t.emit("MINIMUM", index, t.like(0, index)))
-    negative = t.emit("MINIMUM", below, t.like(1, index))
-    return t.emit("ADD", index, t.emit("MUL", negative, t.constant(np.asarray(sizes, np.int32))))
+    negative = t.emit("LESS", index, t.like(0, index), dtype=DType.BOOL)
+    added = t.emit("ADD", index, t.constant(np.asarray(sizes, np.int32)))
+    return t.emit("SELECT_V2", negative, added, index, dtype=DType.I32)
 
 
 def gather(t: Translation) -> int:

@@ -16,7 +16,7 @@ def normalised(t: Translation, x: int, axes: Sequence[int], epsilon: float) -> t
     """((x - mean) / sqrt(variance + epsilon), mean, 1 / sqrt(variance + epsilon))"""
     mean = over(t, "MEAN", x, axes, True)
     centred = t.emit("SUB", x, mean)
-    variance = over(t, "MEAN", t.emit("MUL", centred, centred), axes, True)
+    variance = over(t, "MEAN", t.emit("SQUARE", centred), axes, True)
     inverse = t.emit("RSQRT", t.emit("ADD", variance, t.like(epsilon, x)))
     return t.emit("MUL", centred, inverse), mean, inverse
 
@@ -88,7 +88,7 @@ def mean_variance_normalization(t: Translation) -> int:
     rank = len(t.shape(x))
     axes = t.axes((0, 2, 3) if t.attr("axes") is None else t.attr("axes"), rank)
     centred = t.emit("SUB", x, over(t, "MEAN", x, axes, True))
-    variance = over(t, "MEAN", t.emit("MUL", centred, centred), axes, True)
+    variance = over(t, "MEAN", t.emit("SQUARE", centred), axes, True)
     return t.emit("DIV", centred, t.emit("ADD", t.emit("SQRT", variance), t.like(1e-9, x)))
 
 
@@ -96,7 +96,7 @@ def lp_normalization(t: Translation) -> int:
     """Over the sum of magnitudes, or the square root of the sum of squares, along one axis."""
     x, order = t.input(0), t.choice("p", (1, 2))
     axes = [t.axis(t.attr("axis"), len(t.shape(x)))]
-    length = over(t, "SUM", t.emit("ABS", x) if order == 1 else t.emit("MUL", x, x), axes, True)
+    length = over(t, "SUM", t.emit("ABS", x) if order == 1 else t.emit("SQUARE", x), axes, True)
     return t.emit("DIV", x, length if order == 1 else t.emit("SQRT", length))
 
 
@@ -107,7 +107,7 @@ def local_response(t: Translation) -> int:
         raise t.bad(f"size {size} and input {t.shape(x)}, expected 1..{MAX_TAPS} and rank 3 or more")
     pads = [(0, 0)] * len(t.shape(x))
     pads[1] = ((size - 1) // 2, size // 2)
-    wide = t.pad(t.emit("MUL", x, x), pads)
+    wide = t.pad(t.emit("SQUARE", x), pads)
     taps = [t.along(wide, 1, tap, t.shape(x)[1]) for tap in range(size)]
     total = t.folded("ADD", taps)
     base = t.emit("ADD", t.emit("MUL", total, t.like(t.attr("alpha") / size, x)), t.like(t.attr("bias"), x))

@@ -50,17 +50,9 @@ def quantize_linear(t: Translation) -> int:
     return stored(t, scaled, _zero_point(t, x, dtype), dtype)
 
 
-TO_WHOLE = 1.5 * 2**23
-"""Added to a float below 2^22 it leaves no place for a fraction: the sum is rounded, ties to even."""
-
-
 def stored(t: Translation, scaled: int, zero: int, dtype: DType) -> int:
-    """A number around zero, held within the type once the zero point is added, then rounded."""
-    limits = np.iinfo(dtype.numpy)
-    least, most = (t.emit("SUB", t.like(float(n), scaled), zero) for n in (limits.min, limits.max))
-    held = t.emit("MINIMUM", t.emit("MAXIMUM", scaled, least), most)
-    whole = t.emit("SUB", t.emit("ADD", held, t.like(TO_WHOLE, held)), t.like(TO_WHOLE, held))
-    return t.cast(t.emit("ADD", whole, zero), dtype)
+    """A number around zero rounded, ties to even, then about the zero point and held within the type."""
+    return t.cast(t.emit("ADD", t.emit("ROUND", scaled), zero), dtype)
 
 
 def dequantize_linear(t: Translation) -> int:

@@ -47,10 +47,6 @@ def log_sum_exp(t: Translation) -> int:
     return t.emit("ADD", total, t.reshape(most, t.shape(total)))
 
 
-def square(t: Translation, x: int) -> int:
-    return t.emit("MUL", x, x)
-
-
 def arg_extreme(op: str) -> Row:
     def rule(t: Translation) -> int:
         x = t.input(0)
@@ -118,8 +114,8 @@ ROWS: dict[str, Row] = {
     "ReduceMin": reduction("REDUCE_MIN"),
     "ReduceProd": reduction("REDUCE_PROD"),
     "ReduceL1": reduction("SUM", unary("ABS")),
-    "ReduceL2": reduction("SUM", square, unary("SQRT")),
-    "ReduceSumSquare": reduction("SUM", square),
+    "ReduceL2": reduction("SUM", unary("SQUARE"), unary("SQRT")),
+    "ReduceSumSquare": reduction("SUM", unary("SQUARE")),
     "ReduceLogSum": reduction("SUM", None, unary("LOG")),
     "ReduceLogSumExp": Row(
         log_sum_exp, (1, 2), {"axes": Kind.INTS, "keepdims": 1, "noop_with_empty_axes": 0}
