@@ -262,8 +262,12 @@ def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
             "count": atom.count,
         }
 
-    dtype = DType.U8 if low.values[base].dtype is DType.BOOL else low.values[base].dtype
-    low.step(node, low.kernel(node, "SCATTER", dtype.name), "ck_scatter", fields, node.inputs)
+    dtype = low.values[base].dtype
+    name = _INTEGERS[dtype.size] if atom.mode == "set" else dtype.name  # of any type, bits are set
+    low.step(node, low.kernel(node, "SCATTER", name), "ck_scatter", fields, node.inputs)
+
+
+_INTEGERS = {1: "U8", 2: "I16", 4: "I32", 8: "I64"}
 
 
 def _sort(low: Emitter, node: Node, atom: Sort) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.conformance.case import RELU6, Array, Case, X, ints
+from tests.conformance.slices import updated
 
 MOVED = ("float16", "float64", "uint16", "uint32", "uint64")
 U32 = ("uint32",)
@@ -67,6 +68,10 @@ CASES = [
     Case("REVERSE_V2", (X((2, 3)), ints(1)), types=MOVED, expect=lambda x, _: [x[:, ::-1]]),
     Case("GATHER", (X((5, 3)), ints(4, 0, 4)), types=MOVED, expect=lambda x, rows, **_: [x[rows]]),
     Case("GATHER_ND", (X((5, 3)), ints(4, 0).reshape(2, 1)), types=MOVED, expect=lambda x, i: [x[i[:, 0]]]),
+    Case(
+        "DYNAMIC_UPDATE_SLICE", (X((4, 5)), X((2, 3)), X((2,), (-3, 5), "int32")), types=MOVED,
+        expect=updated,
+    ),
     Case("SPLIT", (ints(1), X((2, 6))), {"num_splits": 3}, MOVED, outputs=3, expect=split),
     # computed
     *(
