@@ -31,6 +31,7 @@ PLAIN: dict[DType, Compute] = {
     DType.I32: "i32",
     DType.I64: "i64",
     DType.BOOL: "i32",
+    DType.F16: "f32",
     DType.F64: "f64",
     DType.U16: "i32",
     DType.U32: "i64",

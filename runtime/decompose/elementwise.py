@@ -28,8 +28,14 @@ from runtime.graph import FLOATS, DType
 from runtime.primitives import PRIMITIVES, Compute
 from runtime.quantized import float32_product, round_half_away
 
-WIDE: dict[DType, Compute] = {DType.F32: "f32", DType.F64: "f64", DType.I32: "i32", DType.I64: "i64"}
-"""Types that compute as themselves."""
+WIDE: dict[DType, Compute] = {
+    DType.F32: "f32",
+    DType.F16: "f32",
+    DType.F64: "f64",
+    DType.I32: "i32",
+    DType.I64: "i64",
+}
+"""Types that compute as themselves, halves by way of f32."""
 UNSIGNED: dict[DType, Compute] = {DType.U16: "i32", DType.U32: "i64"}
 """What computes the others as they are stored, and holds more than they do."""
 HEADROOM = {DType.I8: 20, DType.U8: 20, DType.I16: 15}
@@ -253,7 +259,7 @@ def unary(low: Lowering) -> None:
         low.types()
     if low.node.op == "RSQRT" and x.dtype is DType.I8:
         tables.rsqrt(low)
-    elif x.dtype in (DType.F32, DType.F64) or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
+    elif x.dtype in FLOATS or (x.dtype in WIDE and low.node.op in INTEGER_UNARY):
         low.map(_real(low), low.node.inputs, compute=WIDE[x.dtype])
     elif x.dtype in BYTES:
         tables.lookup(low, low.constant(tables.table(low, _real(low))))

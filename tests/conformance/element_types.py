@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from tests.conformance.case import RELU6, Array, Case, X, ints
@@ -11,6 +14,22 @@ MOVED = ("float16", "float64", "uint16", "uint32", "uint64")
 U32 = ("uint32",)
 SHIFTED = ("uint16", "uint32")
 F64 = ("float64",)
+F16 = ("float16",)
+HALVES = {
+    "NEG": np.negative,
+    "FLOOR": np.floor,
+    "SIN": np.sin,
+    "COS": np.cos,
+    "TANH": np.tanh,
+    "LOGISTIC": lambda x: 1 / (1 + np.exp(-x)),
+    "ABS": np.abs,
+    "EXP": np.exp,
+    "RELU": lambda x: np.maximum(x, 0),
+}
+NEW = ("NEG", "FLOOR", "SIN", "COS", "TANH", "LOGISTIC")
+"""What LiteRT 2 has on halves."""
+PAIRS = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide, "MAXIMUM": np.maximum}
+COMPARED = {"NOT_EQUAL": np.not_equal, "GREATER": np.greater, "LESS_EQUAL": np.less_equal}
 SIZES = (((4, 6), (4, 6)), ((2, 1, 3), (5, 1)), ((3,), (2, 3)), ((2, 3), ()))
 SHAPES = ((4, 64), (2, 3, 5), (7,))
 
@@ -21,6 +40,16 @@ def padded(x: Array, pads: Array) -> list[Array]:
 
 def split(axis: Array, x: Array, num_splits: int) -> list[Array]:
     return np.split(x, num_splits, axis.item())
+
+
+def halves(function: Callable[..., Array]) -> Callable[..., list[Array]]:
+    """Of halves, by way of float32."""
+
+    def expect(*operands: Array, **_: Any) -> list[Array]:
+        out = function(*(array.astype(np.float32) for array in operands))
+        return [out if out.dtype == np.bool_ else out.astype(np.float16)]
+
+    return expect
 
 
 def quotient(a: Array, b: Array) -> list[Array]:
@@ -112,6 +141,21 @@ CASES = [
         for span in ((141, 255), (0, 139))  # about a zero point of 140
         for out, zero in ((0.04, -7), (0.01, 0), (0.003, 10))
         for fused in ({}, RELU6)
+    ),
+    *(
+        Case(op, (X(shape),), types=F16, expect=halves(function), late=op in NEW, tolerance=1e-3)
+        for op, function in HALVES.items()
+        for shape in SHAPES
+    ),
+    *(
+        Case(op, (X(a), X(b, (0.5, 3))), types=F16, expect=halves(function), tolerance=0)
+        for op, function in PAIRS.items()
+        for a, b in SIZES
+    ),
+    *(
+        Case(op, (X(a), X(b)), types=F16, out_type="bool", expect=halves(function), late=True)
+        for op, function in COMPARED.items()
+        for a, b in SIZES
     ),
     *(
         Case(

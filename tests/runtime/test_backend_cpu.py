@@ -49,7 +49,8 @@ def test_every_operator_equals_the_reference(features: int) -> None:
             assert (got.dtype, got.shape) == (want.dtype, want.shape), where
             if want.dtype.kind == "f":
                 scale = max(1.0, float(np.abs(want).max(initial=0)))
-                np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * scale, err_msg=where)
+                apart = max(1e-5, float(np.finfo(want.dtype).eps))
+                np.testing.assert_allclose(got, want, rtol=apart, atol=apart * scale, err_msg=where)
             else:
                 np.testing.assert_array_equal(got, want, err_msg=where)
     assert {"INDIRECT_GEMM", "DEPTHWISE"} <= fused
