@@ -35,8 +35,9 @@ def zero_points(low: Lowering) -> tuple[int, int]:
     types = (x.dtype, weights.dtype, low.out.dtype)
     if types in ((DType.F32, DType.F32, DType.F32), LEVELS_TYPES):
         return 0, 0
+    bare = x.dtype is weights.dtype and x.dtype in BYTES and low.out.dtype is DType.I32
     wide = x.dtype is low.out.dtype is DType.I16 and weights.dtype in (DType.I8, DType.I16)
-    if not wide and not (x.dtype is weights.dtype is low.out.dtype and x.dtype in BYTES):
+    if not wide and not bare and not (x.dtype is weights.dtype is low.out.dtype and x.dtype in BYTES):
         low.types()
     weight_zeros = set(low.scales(weights)[1])
     if len(weight_zeros) != 1:

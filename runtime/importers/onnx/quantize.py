@@ -1,19 +1,21 @@
 """Quantised models: floats on either side of QuantizeLinear and DequantizeLinear.
 
-What ONNX means by a quantised model is the float operator between the two, and that is what is computed:
-its rounding (ties to even, after a division) is not that of TFLite's int8 operators, which would be one step
-off at times.
+Alone the two are computed as ONNX defines them, by a division and ties to even; where an operator on integers
+can do what stands between them, `runtime.importers.onnx.qdq` puts it there.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from runtime.graph import DType
+from runtime.graph import Array, DType, Quantization
 from runtime.importers.onnx.elementwise import TYPES
+from runtime.importers.onnx.qdq import BYTES, integers, marked
 from runtime.importers.onnx.reader import Kind
 from runtime.importers.onnx.translation import Row, Translation
 
+SMALLEST, LARGEST = 2.0**-60, 2.0**60
+"""Scales that the rules of integers take."""
 STORED = (DType.I8, DType.U8, DType.I16)
 
 
@@ -46,8 +48,35 @@ def quantize_linear(t: Translation) -> int:
         dtype = TYPES[t.choice("output_dtype", list(TYPES))]
     if t.dtype(x) is not DType.F32 or t.dtype(t.input(1)) is not DType.F32 or dtype not in STORED:
         raise t.lacking(f"from {t.dtype(x).value} to {dtype.value}, expected f32 to i8, u8 or i16")
-    scaled = t.emit("DIV", x, _along(t, 1, x))
-    return stored(t, scaled, _zero_point(t, x, dtype), dtype)
+    scale, zero = _along(t, 1, x), _zero_point(t, x, dtype)
+    return quantised(t, x, scale, zero, dtype)
+
+
+def quantised(t: Translation, x: int, scale: int, zero: int, dtype: DType) -> int:
+    """Floats by their scale, about a zero point that is a float as well: by an operator on integers, or
+    exactly.
+    """
+    q = _known(t, x, scale, zero)
+    if q is not None and dtype in BYTES and len(q.scale) == 1:
+        made = integers(t, x, q, dtype)
+        if made is None:
+            made = stored(t, t.emit("DIV", x, scale), zero, dtype)
+            marked(t, made, q)
+        return made
+    return stored(t, t.emit("DIV", x, scale), zero, dtype)
+
+
+def _known(t: Translation, x: int, scale: int, zero: int) -> Quantization | None:
+    """Scales and zero points that are constants."""
+    scales, zeros = t.value(scale), t.value(zero)
+    if scales.data is None or zeros.data is None or zeros.elements not in (1, scales.elements):
+        return None
+    steps = tuple(map(float, scales.data.reshape(-1)))
+    numbers: Array = np.broadcast_to(zeros.data.reshape(-1), len(steps))
+    if not all(SMALLEST <= step <= LARGEST for step in steps):
+        return None
+    axis = len(t.shape(x)) - len(scales.shape) if len(steps) > 1 else 0
+    return Quantization(steps, tuple(map(int, numbers)), axis)
 
 
 def stored(t: Translation, scaled: int, zero: int, dtype: DType) -> int:
@@ -62,7 +91,20 @@ def dequantize_linear(t: Translation) -> int:
         raise t.lacking(
             f"from {t.dtype(x).value} by {t.dtype(t.input(1)).value}, expected i8, u8, i16, i32 by f32"
         )
-    return t.emit("MUL", centred(t, x, _zero_point(t, x, t.dtype(x)), t.has(2)), _along(t, 1, x))
+    return dequantised(t, x, _along(t, 1, x), _zero_point(t, x, t.dtype(x)), t.has(2))
+
+
+def dequantised(t: Translation, x: int, scale: int, zero: int, given: bool = True) -> int:
+    """Integers by their scale, about a zero point that is a float; a constant knows what it was made of."""
+    q, value = _known(t, x, scale, zero), t.value(x)
+    if q is not None and value.data is not None:
+        scales, zeros = t.value(scale).data, t.value(zero).data
+        assert scales is not None and zeros is not None
+        floats = (value.data.astype(np.float32) - zeros) * scales
+        return t.builder.constant(floats, f"{t.source}/floats", q if value.dtype in BYTES else None)
+    if q is not None and value.dtype in BYTES and len(q.scale) == 1 and marked(t, x, q):
+        return t.emit("DEQUANTIZE", x, dtype=DType.F32)
+    return t.emit("MUL", centred(t, x, zero, given), scale)
 
 
 def centred(t: Translation, x: int, zero: int, given: bool = True) -> int:

@@ -24,6 +24,8 @@ MAX_NODES = 65_536
 """In the file, and again in the graph that is made of it."""
 MAX_TENSORS = 65_536
 STANDARD = ("", "ai.onnx")
+MICROSOFT = "com.microsoft"
+"""The domain of onnxruntime's own operators; it stands before their names."""
 
 
 class Kind(Enum):
@@ -230,8 +232,11 @@ class Reader:
         self.steps += 1
         if self.steps > MAX_NODES:
             raise self.bad(f"more than {MAX_NODES} nodes")
-        source = f"{self.text(node.op_type)}#{self.steps - 1}"
-        if node.domain not in STANDARD:
+        op = self.text(node.op_type)
+        source = f"{op}#{self.steps - 1}"
+        if node.domain == MICROSOFT:
+            op = f"{MICROSOFT}.{op}"
+        elif node.domain not in STANDARD:
             raise UnsupportedError(
                 f"{self.name}: {source} {node.name!r}: domain {node.domain!r} is not known"
             )
@@ -239,7 +244,7 @@ class Reader:
             self.text(attr.name): self.attribute(attr, f"{source}: {attr.name}") for attr in node.attribute
         }
         inputs, outputs = (tuple(map(self.text, names)) for names in (node.input, node.output))
-        return Step(node.op_type, source, inputs, outputs, attrs)
+        return Step(op, source, inputs, outputs, attrs)
 
     def attribute(self, attr: Any, where: str) -> tuple[Kind, Any]:
         if attr.ref_attr_name or attr.type not in {kind.value for kind in Kind}:

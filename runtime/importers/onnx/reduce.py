@@ -107,6 +107,7 @@ def unary(op: str) -> Step:
     return lambda t, x: t.emit(op, x)
 
 
+SOFTMAX = on_last_axis("SOFTMAX", beta=1.0)
 ROWS: dict[str, Row] = {
     "ReduceSum": reduction("SUM"),
     "ReduceMean": reduction("MEAN"),
@@ -124,6 +125,6 @@ ROWS: dict[str, Row] = {
     "ArgMin": arg_extreme("ARG_MIN"),
     "TopK": Row(top_k, (2, 2), {"axis": -1, "largest": 1, "sorted": 1}, (1, 2)),
     "CumSum": Row(cum_sum, (2, 2), {"exclusive": 0, "reverse": 0}),
-    "Softmax": on_last_axis("SOFTMAX", beta=1.0),
+    "Softmax": SOFTMAX,
     "LogSoftmax": on_last_axis("LOG_SOFTMAX"),
 }

@@ -19,7 +19,7 @@ from runtime.backends import reference
 from runtime.control import MAX_DEPTH, Control
 from runtime.decompose import decompose
 from runtime.errors import ModelError, UnsupportedError
-from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
+from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Value
 from runtime.importers.onnx.layout import Order, put_off
 from runtime.importers.onnx.reader import MAX_NODES, Body, Kind, Step
 from runtime.infer import infer
@@ -53,12 +53,16 @@ class Room:
 
 
 class Builder:
-    """A graph so far; `depth` says how many others it is inside of."""
+    """A graph so far; `depth` says how many others it is inside of.
+
+    `makers` has the node of each value, `stored` the integers that a float value is known to be of.
+    """
 
     def __init__(self, name: str, opset: int, rows: Mapping[str, Row], room: Room, depth: int = 0) -> None:
         self.name, self.opset, self.rows, self.room, self.depth = name, opset, rows, room, depth
         self.values, self.nodes = list[Value](), list[Node]()
         self.turned = dict[int, tuple[int, Order]]()
+        self.makers, self.stored = dict[int, Node](), dict[int, int]()
 
     def inner(self) -> Builder:
         """One for a graph inside this one."""
@@ -70,11 +74,12 @@ class Builder:
         self.values.append(value)
         return len(self.values) - 1
 
-    def constant(self, data: Array, name: str) -> int:
+    def constant(self, data: Array, name: str, quantization: Quantization | None = None) -> int:
         self.room.constants -= data.nbytes
         if self.room.constants < 0:
             raise UnsupportedError(f"{self.name}: {name}: the constants that the nodes make are too large")
-        return self.add(Value(name, data.shape, DType.of(data), data=np.require(data, requirements="C")))
+        array = np.require(data, requirements="C")
+        return self.add(Value(name, data.shape, DType.of(data), quantization, array))
 
     def emit(
         self, op: str, inputs: Sequence[int], outputs: Sequence[Value], source: str, **attrs: Any
@@ -102,7 +107,7 @@ class Builder:
             return index
         value = self.values[index]
         axes = self.constant(np.array(order, np.int32), f"{source}/order")
-        result = Value(f"{value.name}/turned", (), value.dtype)
+        result = Value(f"{value.name}/turned", (), value.dtype, value.quantization)
         (made,) = self._emit("TRANSPOSE", [index, axes], [result], source, {})
         self.turned[made] = index, order
         return made
@@ -129,6 +134,10 @@ class Builder:
         self.append(replace(node, inputs=tuple(inputs), outputs=tuple(numbers)))
         return numbers
 
+    def again(self, node: Node, output: Value) -> int:
+        """A node like one that is there, of other operands and one output."""
+        return self._emit(node.op, node.inputs, [output], node.source, node.attrs)[0]
+
     def control(
         self, attrs: Control, inputs: Sequence[int], outputs: Sequence[Value], source: str
     ) -> list[int]:
@@ -148,6 +157,7 @@ class Builder:
         if self.room.nodes < 0:
             raise UnsupportedError(f"{self.name}: {node.source}: more than {MAX_NODES} operators")
         self.nodes.append(node)
+        self.makers |= dict.fromkeys(node.outputs, node)
 
 
 class Translation:
@@ -261,6 +271,12 @@ class Translation:
         """A node with graphs; `outputs` have no shapes yet."""
         return self.builder.control(attrs, inputs, outputs, self.source)
 
+    def on(self, operands: Sequence[int]) -> Translation:
+        """The same node, of other operands."""
+        made = Translation(self.builder, {}, replace(self.step, inputs=()), self.attrs)
+        made.inputs = [*operands]
+        return made
+
     def within(self, builder: Builder) -> Translation:
         """The same node, for operators of a graph inside it."""
         return Translation(builder, {}, replace(self.step, inputs=()), {})
@@ -290,11 +306,12 @@ class Translation:
 
     def transpose(self, index: int, order: Sequence[int]) -> int:
         """A constant is transposed here and now, so that weights have one layout in the graph."""
-        data = self.value(index).data
+        data, q = self.value(index).data, self.value(index).quantization
         if tuple(order) == tuple(range(len(order))):
             return index
         if data is not None:
-            return self.constant(data.transpose(order))
+            q = None if q is None else replace(q, axis=order.index(q.axis))
+            return self.builder.constant(data.transpose(order), f"{self.source}/turned", q)
         return self.builder.transpose(index, tuple(order), self.source)
 
     def reshape(self, index: int, shape: Shape) -> int:
@@ -302,7 +319,9 @@ class Translation:
         if value.shape == tuple(shape):
             return index
         if value.data is not None and value.elements == math.prod(shape):
-            return self.constant(value.data.reshape(shape))
+            q = value.quantization
+            kept = q is not None and (len(q.scale) == 1 or (q.axis == 0 and shape[:1] == value.shape[:1]))
+            return self.builder.constant(value.data.reshape(shape), self.source, q if kept else None)
         return self.emit("RESHAPE", index, self.sizes(shape), new_shape=tuple(shape))
 
     def cast(self, index: int, dtype: DType) -> int:

@@ -19,7 +19,8 @@ class Case:
     """One operator. `X` is a model input, an array a constant, None an operand that is left out.
 
     `attrs` are those of the node; `outer` are inputs and constants that graphs inside it read as "outer 0",
-    "outer 1" ...; `tolerance` is by how much floats may differ, of the largest expected one.
+    "outer 1" ...; `tolerance` is by how much floats may differ, of the largest expected one, `steps`
+    by how much integers may.
     """
 
     op: str
@@ -29,6 +30,7 @@ class Case:
     outputs: int = 1
     outer: tuple[X | Array, ...] = ()
     tolerance: float = 1e-5
+    steps: int = 0
 
     def __str__(self) -> str:
         shapes = [str(list(o.shape)) if o is not None else "" for o in self.operands]
@@ -56,7 +58,8 @@ class Case:
             key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
             for key, value in self.attrs.items()
         }
-        node = helper.make_node(self.op, names, outputs, **attrs)
+        domain, _, op = self.op.rpartition(".")
+        node = helper.make_node(op, names, outputs, domain=domain, **attrs)
         inputs = [
             helper.make_tensor_value_info(name, element(operand), operand.shape)
             for name, operand in self.inputs
@@ -96,7 +99,8 @@ def written(
 ) -> bytes:
     """The bytes of a model; onnxruntime infers the types of outputs that say nothing."""
     graph = helper.make_graph(nodes, "case", inputs, outputs, constants)
-    model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    domains = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    model: ModelProto = helper.make_model(graph, opset_imports=domains, ir_version=8)
     data: bytes = model.SerializeToString()
     return data
 

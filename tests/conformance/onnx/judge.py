@@ -18,10 +18,12 @@ class WaitingError(Exception):
 
 def judge(case: Case, opset: int) -> None:
     """Raises AssertionError where one of them differs."""
-    compare(case.model(opset), case.drawn(), f"{case} opset {opset}", case.tolerance)
+    compare(case.model(opset), case.drawn(), f"{case} opset {opset}", case.tolerance, case.steps)
 
 
-def compare(model: bytes, inputs: dict[str, Array], where: str, tolerance: float = 1e-5) -> None:
+def compare(
+    model: bytes, inputs: dict[str, Array], where: str, tolerance: float = 1e-5, steps: int = 0
+) -> None:
     try:
         graph = infer(load(model, where))
     except UnsupportedError as error:
@@ -32,7 +34,7 @@ def compare(model: bytes, inputs: dict[str, Array], where: str, tolerance: float
     wanted = oracle(model, inputs)
     assert len(defined) == len(wanted)
     for i, want in enumerate(wanted):
-        close(defined[i], np.asarray(want), 0, tolerance, f"{where} output {i}: against onnxruntime")
+        close(defined[i], np.asarray(want), steps, tolerance, f"{where} output {i}: against onnxruntime")
 
 
 def oracle(model: bytes, inputs: dict[str, Array]) -> list[Array]:

@@ -1,0 +1,220 @@
+"""Floats between DequantizeLinear and QuantizeLinear: operators on integers, within a step of onnxruntime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="reading ONNX needs the onnx package")
+pytest.importorskip("onnxruntime", reason="onnxruntime is the judge")
+
+import onnx
+
+from runtime.graph import DType
+from runtime.importers.onnx import load
+from tests.conformance.onnx.case import Array, longs, number, written
+from tests.conformance.onnx.judge import compare
+
+node = onnx.helper.make_node
+RNG = np.random.default_rng(5)
+IMAGE, ROWS = (1, 4, 6, 7), (3, 8)
+ELEMENT = {"int8": onnx.TensorProto.INT8, "uint8": onnx.TensorProto.UINT8}
+
+
+def stored(dtype: str, *shape: int) -> Array:
+    limits = np.iinfo(dtype)
+    return RNG.integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+class Chain:
+    """A model being written: integers come in and go out, `floats` gives the floats of constants too."""
+
+    def __init__(self, dtype: str, *shapes: tuple[int, ...]) -> None:
+        self.dtype, self.nodes, self.constants = dtype, list[Any](), dict[str, Array]()
+        self.shapes = {f"x{i}": shape for i, shape in enumerate(shapes)}
+
+    def constant(self, data: Array) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = data
+        return name
+
+    def scales(self, scale: Any, zero: Any, dtype: str | None = None) -> list[str]:
+        return [
+            self.constant(np.array(scale, np.float32)),
+            self.constant(np.array(zero, dtype or self.dtype)),
+        ]
+
+    def does(self, op: str, inputs: list[str], **attrs: Any) -> str:
+        name = f"{op}{len(self.nodes)}"
+        self.nodes.append(node(op, inputs, [name], **attrs))
+        return name
+
+    def floats(
+        self, name: str, scale: Any = 0.05, zero: Any = 7, dtype: str | None = None, **attrs: Any
+    ) -> str:
+        return self.does("DequantizeLinear", [name, *self.scales(scale, zero, dtype)], **attrs)
+
+    def integers(self, name: str, scale: float, zero: int = 3) -> str:
+        return self.does("QuantizeLinear", [name, *self.scales(scale, zero)])
+
+    def weights(self, *shape: int, scale: Any = 0.01, zero: Any = 0, dtype: str = "int8") -> str:
+        return self.floats(self.constant(stored(dtype, *shape)), scale, zero, dtype, axis=0)
+
+    def model(self) -> bytes:
+        inputs = [
+            onnx.helper.make_tensor_value_info(name, ELEMENT[self.dtype], shape)
+            for name, shape in self.shapes.items()
+        ]
+        self.nodes[-1].output[0] = "y"
+        end = onnx.helper.make_empty_tensor_value_info("y")
+        held = [onnx.numpy_helper.from_array(data, name) for name, data in self.constants.items()]
+        return written(self.nodes, inputs, [end], held)
+
+    def holds(self, *operators: str, steps: int = 1) -> None:
+        """Against onnxruntime; the named operators are there, on integers, and no product on floats."""
+        model = self.model()
+        inputs = {name: stored(self.dtype, *shape) for name, shape in self.shapes.items()}
+        compare(model, inputs, "model", steps=steps)
+        graph = load(model, "model")
+        assert [n.op for n in graph.nodes if n.op in operators] == list(operators)
+        assert all(value.dtype is not DType.F32 for value in graph.values if value.data is None)
+
+
+BOTH = pytest.mark.parametrize("dtype", ["int8", "uint8"])
+
+
+@BOTH
+@pytest.mark.parametrize("after", ["", "Relu", "Clip"])
+@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize("weights", ["int8", "uint8", "per channel"])
+def test_convolutions(dtype: str, after: str, group: int, weights: str) -> None:
+    chain, shape = Chain(dtype, IMAGE), (8, 4 // group, 3, 3)
+    if weights == "per channel":
+        w = chain.weights(*shape, scale=np.linspace(0.005, 0.02, 8), zero=[0] * 8)
+    else:
+        w = chain.weights(*shape, zero=0 if weights == "int8" else 120, dtype=weights)
+    bias = chain.floats(chain.constant(RNG.integers(-500, 500, 8).astype(np.int32)), 0.0005, 0, "int32")
+    y = chain.does("Conv", [chain.floats("x0"), w, bias], group=group, pads=[1, 1, 0, 2])
+    if after == "Clip":
+        y = chain.does("Clip", [y, chain.constant(number(0)), chain.constant(number(6))])
+    elif after:
+        y = chain.does(after, [y])
+    chain.integers(y, 0.3)
+    chain.holds("DEPTHWISE_CONV_2D" if group == 4 else "CONV_2D")
+
+
+@BOTH
+def test_one_convolution_after_the_other_stays_in_integers(dtype: str) -> None:
+    """With a sum of both, a pool, and a product of what is left."""
+    chain = Chain(dtype, (1, 4, 8, 8))
+    x = chain.floats("x0")
+    first = chain.does("Conv", [x, chain.weights(6, 4, 3, 3)], pads=[1, 1, 1, 1], strides=[2, 2])
+    a = chain.floats(chain.integers(first, 0.2), 0.2, 3)
+    second = chain.does("Relu", [chain.does("Conv", [a, chain.weights(6, 6, 1, 1)])])
+    b = chain.floats(chain.integers(second, 0.1, 5), 0.1, 5)
+    both = chain.floats(chain.integers(chain.does("Add", [a, b]), 0.25), 0.25, 3)
+    most = chain.does("MaxPool", [both], kernel_shape=[2, 2], strides=[2, 2])
+    pooled = chain.floats(chain.integers(most, 0.25), 0.25, 3)
+    mean = chain.does("GlobalAveragePool", [pooled])
+    flat = chain.does("Flatten", [chain.floats(chain.integers(mean, 0.2), 0.2, 3)])
+    chain.integers(chain.does("Gemm", [flat, chain.weights(5, 6)], transB=1), 0.1)
+    chain.holds("CONV_2D", "CONV_2D", "ADD", "MAX_POOL_2D", "MEAN", "FULLY_CONNECTED", steps=3)
+
+
+@BOTH
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+@pytest.mark.parametrize("shapes", [(IMAGE, IMAGE), (ROWS, ROWS), (ROWS, (8,)), (IMAGE, (1, 4, 1, 1))])
+def test_two_operands(dtype: str, op: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    chain = Chain(dtype, *shapes)
+    y = chain.does(op, [chain.floats("x0"), chain.floats("x1", 0.08, 12)])
+    chain.integers(y, 0.15 if op != "Mul" else 0.4)
+    chain.holds(op.upper())
+
+
+@BOTH
+@pytest.mark.parametrize("batch", [(3,), (2, 3)])
+def test_products(dtype: str, batch: tuple[int, ...]) -> None:
+    chain = Chain(dtype, (*batch, 8))
+    w = chain.floats(
+        chain.constant(stored("int8", 8, 5)), np.linspace(0.01, 0.02, 5), [0] * 5, "int8", axis=1
+    )
+    chain.integers(chain.does("MatMul", [chain.floats("x0"), w]), 0.3)
+    chain.holds("FULLY_CONNECTED")
+
+
+@BOTH
+def test_convolutions_over_one_axis(dtype: str) -> None:
+    chain = Chain(dtype, (2, 4, 9))
+    w = chain.weights(6, 4, 3, scale=np.linspace(0.005, 0.02, 6), zero=[0] * 6)
+    chain.integers(chain.does("Conv", [chain.floats("x0"), w], pads=[1, 1]), 0.3)
+    chain.holds("CONV_2D")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("op", "attrs", "operator"),
+    [
+        ("MaxPool", {"kernel_shape": [2, 2]}, "MAX_POOL_2D"),
+        ("AveragePool", {"kernel_shape": [2, 3], "strides": [2, 2]}, "AVERAGE_POOL_2D"),
+        ("GlobalAveragePool", {}, "MEAN"),
+        ("Transpose", {"perm": [0, 2, 3, 1]}, "TRANSPOSE"),
+        ("Flatten", {}, "RESHAPE"),
+        ("Identity", {}, ""),
+    ],
+)
+def test_of_one_scale(dtype: str, op: str, attrs: dict[str, Any], operator: str) -> None:
+    chain = Chain(dtype, IMAGE)
+    chain.integers(chain.does(op, [chain.floats("x0")], **attrs), 0.05, 7)
+    chain.holds(*([operator] if operator else []))
+
+
+@BOTH
+def test_concatenation_takes_all_to_one_scale(dtype: str) -> None:
+    chain = Chain(dtype, IMAGE, IMAGE)
+    y = chain.does("Concat", [chain.floats("x0"), chain.floats("x1", 0.1, 12)], axis=1)
+    chain.integers(y, 0.1, 12)
+    chain.holds("QUANTIZE", "CONCATENATION")
+
+
+@BOTH
+def test_pads_and_slices_move_integers(dtype: str) -> None:
+    chain = Chain(dtype, IMAGE)
+    wide = chain.does("Pad", [chain.floats("x0"), chain.constant(longs(0, 0, 1, 1, 0, 0, 2, 0))])
+    part = chain.does("Slice", [wide, *(chain.constant(longs(n)) for n in (1, 5, 2))])
+    chain.integers(chain.does("Conv", [part, chain.weights(5, 4, 3, 3)]), 0.3)
+    chain.holds("PADV2", "SLICE", "CONV_2D")
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e9])
+def test_scales_too_far_apart_are_left_to_floats(scale: float) -> None:
+    chain = Chain("int8", ROWS)
+    chain.integers(chain.does("MatMul", [chain.floats("x0"), chain.weights(8, 5)]), scale)
+    graph = load(chain.model(), "model")
+    (product,) = [n for n in graph.nodes if n.op == "FULLY_CONNECTED"]
+    assert graph.values[product.outputs[0]].dtype is DType.F32
+
+
+def test_one_tensor_by_two_scales() -> None:
+    chain = Chain("int8", ROWS)
+    chain.integers(chain.does("Add", [chain.floats("x0"), chain.floats("x0", 0.2)]), 0.3)
+    compare(chain.model(), {"x0": stored("int8", *ROWS)}, "model")
+
+
+def test_a_dynamic_product_is_one_of_integers() -> None:
+    """DynamicQuantizeLinear, MatMulInteger and a product of scales: what onnxruntime's quantiser writes."""
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        node("MatMulInteger", ["q", "w", "zero", "wz"], ["sums"]),
+        node("Cast", ["sums"], ["floats"], to=onnx.TensorProto.FLOAT),
+        node("Mul", ["scale", "ws"], ["factor"]),
+        node("Mul", ["floats", "factor"], ["y"]),
+    ]
+    constants = {"w": stored("uint8", 8, 5), "wz": number(120, "uint8"), "ws": number(0.02)}
+    held = [onnx.numpy_helper.from_array(data, name) for name, data in constants.items()]
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ROWS)
+    model = written(nodes, [x], [onnx.helper.make_empty_tensor_value_info("y")], held)
+    compare(model, {"x": RNG.normal(size=ROWS).astype(np.float32)}, "model")
+    products = [n for n in load(model, "model").nodes if n.op == "FULLY_CONNECTED"]
+    assert [load(model, "model").values[n.outputs[0]].dtype for n in products] == [DType.I32]
