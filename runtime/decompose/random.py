@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 
-from runtime.atoms import Clamp, Gemm, Map, Reduce, Region, Rng, View
+from runtime.atoms import Map, Reduce, Region, Rng, View
 from runtime.decompose.rule import Lowering, call, const, load
+from runtime.decompose.scan import running_sums
 from runtime.graph import DType
 from runtime.strides import dense
 
@@ -91,10 +92,11 @@ def _cumulative(low: Lowering, batch: int, classes: int) -> int:
     greatest = low.emit(Reduce("max", batch, classes, 1), [bounded], low.temp((batch, 1), DType.F32))
     weight = call("select", finite, call("exp", call("sub", load(0), load(1))), const(0.0))
     weights = low.map(weight, [logits, greatest], low.temp(sizes, DType.F32))
-    upper = low.constant(np.triu(np.ones((classes, classes), np.float32)))
-    row = View(0, (0, classes, 1))
-    atom = Gemm(1, batch, classes, classes, row, row, row, Clamp())
-    return low.emit(atom, [weights, upper], low.temp(sizes, DType.F32))
+    if classes == 1:
+        return weights
+    sums = low.temp(sizes, DType.F32)
+    running_sums(low, weights, (batch, classes, 1), False, sums)
+    return sums
 
 
 def _fine_unit(low: Lowering, count: int) -> int:

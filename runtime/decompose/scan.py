@@ -17,28 +17,33 @@ def cumsum(low: Lowering) -> None:
     if low.out.dtype not in WIDE or low.x.value(0).dtype is not low.out.dtype:
         low.types()
     sizes = math.prod(shape[:along]), shape[along], math.prod(shape[along + 1 :])
-    flat = dense((low.out.elements,))
-    add = Map((low.out.elements,), (flat, flat), flat, call("add", load(0), load(1)), WIDE[low.out.dtype])
-    rounds = [1 << k for k in range((sizes[1] - 1).bit_length())]
-    value = low.node.inputs[0]
+    value, reverse = low.node.inputs[0], bool(low.x.attr("reverse"))
     if low.x.attr("exclusive"):
-        value = shifted(low, value, sizes, 1, None if rounds else low.node.outputs[0])
-    elif not rounds:
-        low.copy(dense(sizes), sizes)
+        value = shifted(low, value, sizes, 1, reverse)
+    if sizes[1] == 1:
+        low.raster([Region(0, dense(sizes), dense(sizes), sizes)], [value])
+    else:
+        running_sums(low, value, sizes, reverse, low.node.outputs[0])
+
+
+def running_sums(low: Lowering, value: int, sizes: Shape, reverse: bool, output: int) -> None:
+    """Of a value [outer, axis, inner] along its axis, which is longer than one."""
+    dtype = low.values[value].dtype
+    flat = dense((math.prod(sizes),))
+    add = Map((math.prod(sizes),), (flat, flat), flat, call("add", load(0), load(1)), WIDE[dtype])
+    rounds = [1 << k for k in range((sizes[1] - 1).bit_length())]
     for distance in rounds:
-        last = distance == rounds[-1]
-        target = low.node.outputs[0] if last else low.temp(sizes, low.out.dtype)
-        value = low.emit(add, [value, shifted(low, value, sizes, distance)], target)
+        target = output if distance == rounds[-1] else low.temp(sizes, dtype)
+        value = low.emit(add, [value, shifted(low, value, sizes, distance, reverse)], target)
 
 
-def shifted(low: Lowering, value: int, sizes: Shape, distance: int, output: int | None = None) -> int:
+def shifted(low: Lowering, value: int, sizes: Shape, distance: int, reverse: bool) -> int:
     """[outer, axis, inner] moved along the axis, backwards for a reverse sum; zeros come in."""
-    target = low.temp(sizes, low.out.dtype) if output is None else output
     outer, length, inner = sizes
     behind, ahead = View(0, (length * inner, inner, 1)), View(distance * inner, (length * inner, inner, 1))
-    source, destination = (ahead, behind) if low.x.attr("reverse") else (behind, ahead)
+    source, destination = (ahead, behind) if reverse else (behind, ahead)
     moved = [Region(0, source, destination, (outer, length - distance, inner))] if length > distance else []
-    return low.raster(moved, [value], target, 0)
+    return low.raster(moved, [value], low.temp(sizes, low.values[value].dtype), 0)
 
 
 RULES = {"CUMSUM": cumsum}
