@@ -27,7 +27,7 @@ from runtime.errors import ModelError, UnsupportedError
 from runtime.importers import declared_shapes, format_of
 from runtime.importers.onnx import load
 from runtime.infer import infer
-from tests.conformance.onnx import CASES, control
+from tests.conformance.onnx import CASES, control, integer
 from tests.conformance.onnx.case import Array, longs, number, weights, written
 from tests.conformance.onnx.control import GROW, ONCE, PAIR, SWAP, does, graph
 from tests.conformance.onnx.judge import WaitingError, compare, oracle
@@ -435,7 +435,7 @@ def test_an_input_of_another_rank_is_refused() -> None:
 def seeds() -> list[bytes]:
     """Whole models, and each operator on its own."""
     single = {case.op: case.model(case.opsets[0]) for case in CASES}
-    inside = [case.model(17) for case in control.CASES[::5]]
+    inside = [case.model(17) for case in (*control.CASES[::5], *integer.CASES[::3])]
     return [convolutional(), attention(), quantised(), half_weights(), *single.values(), *inside]
 
 

@@ -281,6 +281,33 @@ def exclusive_or(t: Translation) -> int:
     return t.emit("NOT_EQUAL", t.input(0), t.input(1), dtype=DType.BOOL)
 
 
+def bits(op: str) -> Row:
+    """STABLEHLO's operators broadcast nothing themselves."""
+
+    def rule(t: Translation) -> int:
+        shape = t.broadcast(t.shape(t.input(0)), t.shape(t.input(1)))
+        return t.emit(op, t.repeated(t.input(0), shape), t.repeated(t.input(1), shape))
+
+    return Row(rule, (2, 2))
+
+
+def bitwise_not(t: Translation) -> int:
+    x = t.input(0)
+    dtype = t.dtype(x).numpy
+    if dtype.kind not in "iu":
+        raise t.lacking(f"element type {t.dtype(x).value}, expected integers")
+    return t.emit("BITWISE_XOR", x, t.constant(-1 if dtype.kind == "i" else np.iinfo(dtype).max, t.dtype(x)))
+
+
+def bit_shift(t: Translation) -> int:
+    left = t.choice("direction", ("LEFT", "RIGHT")) == "LEFT"
+    if t.dtype(t.input(0)) is not DType.U8:
+        raise t.lacking(f"element type {t.dtype(t.input(0)).value}, expected u8")
+    made = bits("STABLEHLO_SHIFT_LEFT" if left else "RIGHT_SHIFT").rule(t)
+    assert isinstance(made, int)
+    return made
+
+
 def where(t: Translation) -> int:
     return t.emit("SELECT_V2", t.input(0), t.input(1), t.input(2), dtype=t.dtype(t.input(1)))
 
@@ -361,6 +388,12 @@ ROWS: dict[str, Row] = {
     "LessOrEqual": two("LESS_EQUAL", DType.BOOL),
     "Greater": two("GREATER", DType.BOOL),
     "GreaterOrEqual": two("GREATER_EQUAL", DType.BOOL),
+    "BitwiseAnd": bits("STABLEHLO_AND"),
+    "BitwiseOr": bits("STABLEHLO_OR"),
+    "BitwiseXor": two("BITWISE_XOR"),
+    "BitwiseNot": Row(bitwise_not),
+    "BitShift": Row(bit_shift, (2, 2), {"direction": ""}),
+    "com.microsoft.Gelu": Row(lambda t: t.emit("GELU", t.input(0), approximate=False)),
     "Where": Row(where, (3, 3)),
     "Min": many("MINIMUM"),
     "Max": many("MAXIMUM"),

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from runtime.graph import Array, DType, Shape
+from runtime.importers.onnx.reader import Kind
 from runtime.importers.onnx.translation import MAX_CONSTANT, Row, Translation
 
 
@@ -68,10 +69,18 @@ def gather_elements(t: Translation) -> int:
 
 
 def gather_nd(t: Translation) -> int:
-    if t.attr("batch_dims"):
-        raise t.lacking(f"batch_dims = {t.attr('batch_dims')}, expected 0")
-    x = t.input(0)
-    return t.emit("GATHER_ND", x, _places(t, t.shape(x)))
+    """With batches the position in each leading axis comes before an index."""
+    x, batches = t.input(0), t.attr("batch_dims")
+    shape, sizes = t.shape(x), t.shape(t.input(1))
+    if not 0 <= batches < min(len(shape), len(sizes)) or shape[:batches] != sizes[:batches]:
+        raise t.bad(f"batch_dims = {batches} for data {shape} and indices {sizes}")
+    places = _places(t, shape[batches:])
+    if not batches:
+        return t.emit("GATHER_ND", x, places)
+    if math.prod(sizes[:-1]) * batches > MAX_CONSTANT:
+        raise t.lacking(f"{math.prod(sizes)} indices, at most {MAX_CONSTANT}")
+    before = np.stack(tuple(np.indices(sizes[:-1], np.int32)[:batches]), -1)
+    return t.emit("GATHER_ND", x, t.join([t.constant(before), places], len(sizes) - 1))
 
 
 def _places(t: Translation, shape: Shape) -> int:
@@ -125,6 +134,18 @@ def one_hot(t: Translation) -> int:
     return t.emit("ONE_HOT", index, count, on, off, dtype=t.dtype(values), axis=t.axis(t.attr("axis"), rank))
 
 
+def compress(t: Translation) -> int:
+    """The rows along an axis, or the elements, of which a constant says that they stay."""
+    x, stays = t.input(0), t.data(1)
+    if t.attr("axis") is None:
+        x = t.reshape(x, (math.prod(t.shape(x)),))
+    axis = t.axis(t.attr("axis") or 0, len(t.shape(x)))
+    rows = np.flatnonzero(stays).astype(np.int32)
+    if stays.ndim != 1 or stays.dtype != np.bool_ or stays.size > t.shape(x)[axis] or not rows.size:
+        raise t.bad(f"condition {stays.shape} of {stays.dtype} keeps {rows.size} of {t.shape(x)[axis]} rows")
+    return t.take(x, t.constant(rows), axis)
+
+
 def hardmax(t: Translation) -> int:
     """1 where the first largest element along an axis is, 0 elsewhere."""
     x = t.input(0)
@@ -150,5 +171,6 @@ ROWS: dict[str, Row] = {
     "ScatterElements": Row(scatter_elements, (3, 3), {"axis": 0, "reduction": "none"}),
     "Hardmax": Row(hardmax, attrs={"axis": -1}),
     "ReverseSequence": Row(reverse_sequence, (2, 2), {"batch_axis": 1, "time_axis": 0}),
+    "Compress": Row(compress, (2, 2), {"axis": Kind.INT}),
     "OneHot": Row(one_hot, (3, 3), {"axis": -1}),
 }

@@ -74,7 +74,25 @@ def gemm(t: Translation) -> int:
     return t.emit("ADD", out, c)
 
 
+def fused_matmul(t: Translation) -> int:
+    """alpha * A * B, the last two axes of each transposed where asked for."""
+    operands = [t.input(0), t.input(1)]
+    _floats(t, *operands)
+    for i, name in enumerate(("transA", "transB")):
+        t.choice(f"transBatch{name[-1]}", (0,))
+        rank = len(t.shape(operands[i]))
+        if t.attr(name) and rank > 1:
+            operands[i] = t.transpose(operands[i], (*range(rank - 2), rank - 1, rank - 2))
+    made = product(t, *operands)
+    return made if t.attr("alpha") == 1 else t.emit("MUL", made, t.like(t.attr("alpha"), made))
+
+
 ROWS: dict[str, Row] = {
     "MatMul": Row(matmul, (2, 2)),
+    "com.microsoft.FusedMatMul": Row(
+        fused_matmul,
+        (2, 2),
+        {"alpha": 1.0, "transA": 0, "transB": 0, "transBatchA": 0, "transBatchB": 0},
+    ),
     "Gemm": Row(gemm, (2, 3), {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}),
 }

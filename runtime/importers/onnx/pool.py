@@ -113,21 +113,48 @@ def _chained(t: Translation, x: int, axes: Sequence[Axis], op: str, fill: float)
     return x
 
 
-def overall(op: str) -> Row:
+def lp_pool(t: Translation) -> int:
+    """The p-th root of the sum of the p-th powers of magnitudes."""
+    return _root(t, _chained(t, _powers(t), _axes(t, t.input(0)), "ADD", 0.0))
+
+
+def global_lp_pool(t: Translation) -> int:
+    return _root(t, over_all(t, "SUM", _powers(t)))
+
+
+def _powers(t: Translation) -> int:
+    x = t.input(0)
+    if t.dtype(x) is not DType.F32 or t.attr("p") < 1:
+        raise t.lacking(f"p = {t.attr('p')} of {t.dtype(x).value}, expected at least 1 of f32")
+    if t.attr("p") == 2:
+        return t.emit("SQUARE", x)
+    size = t.emit("ABS", x)
+    return size if t.attr("p") == 1 else t.emit("POW", size, t.like(t.attr("p"), x))
+
+
+def _root(t: Translation, total: int) -> int:
+    if t.attr("p") <= 2:
+        return total if t.attr("p") == 1 else t.emit("SQRT", total)
+    return t.emit("POW", total, t.like(1 / t.attr("p"), total))
+
+
+def over_all(t: Translation, op: str, x: int) -> int:
     """A reduction over all spatial axes."""
+    shape = t.shape(x)
+    if len(shape) < 3:
+        raise t.bad(f"input has shape {shape}, expected rank 3 or more")
+    return t.emit(op, x, t.sizes(range(2, len(shape))), keep_dims=True)
 
-    def rule(t: Translation) -> int:
-        shape = t.shape(t.input(0))
-        if len(shape) < 3:
-            raise t.bad(f"input has shape {shape}, expected rank 3 or more")
-        return t.emit(op, t.input(0), t.sizes(range(2, len(shape))), keep_dims=True)
 
-    return Row(rule)
+def overall(op: str) -> Row:
+    return Row(lambda t: over_all(t, op, t.input(0)))
 
 
 ROWS: dict[str, Row] = {
     "MaxPool": Row(max_pool, attrs={**POOL, "storage_order": 0}, outputs=(1, 2)),
     "AveragePool": Row(average_pool, attrs={**POOL, "count_include_pad": 0}),
+    "LpPool": Row(lp_pool, attrs={**POOL, "p": 2}),
+    "GlobalLpPool": Row(global_lp_pool, attrs={"p": 2}),
     "GlobalMaxPool": overall("REDUCE_MAX"),
     "GlobalAveragePool": overall("MEAN"),
 }

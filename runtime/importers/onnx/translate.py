@@ -8,6 +8,7 @@ from dataclasses import replace
 from runtime.errors import ModelError
 from runtime.graph import Graph, Shape, Value
 from runtime.importers.onnx import (
+    constant,
     control,
     conv,
     einsum,
@@ -31,6 +32,7 @@ from runtime.shapes.operands import checked
 __all__ = ["declared_shapes", "load"]
 
 ROWS: dict[str, Row] = {
+    **constant.ROWS,
     **control.ROWS,
     **conv.ROWS,
     **einsum.ROWS,

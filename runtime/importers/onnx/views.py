@@ -1,4 +1,4 @@
-"""Operators that move elements: reshape, transpose, slice, pad, resize; and those that only describe them."""
+"""Operators that move elements: reshape, transpose, slice, pad, tile."""
 
 from __future__ import annotations
 
@@ -6,52 +6,9 @@ import math
 
 import numpy as np
 
-from runtime.graph import DType, Shape
+from runtime.graph import Shape
 from runtime.importers.onnx.reader import Kind
 from runtime.importers.onnx.translation import ANY, MAX_CONSTANT, Row, Translation
-
-# ---------------------------------------------------------------- constants and shapes
-
-
-def constant(t: Translation) -> int:
-    given = [(name, value) for name, value in t.attrs.items() if value is not None]
-    if len(given) != 1:
-        raise t.bad(f"{len(given)} values, expected 1")
-    name, value = given[0]
-    if name == "value":
-        return t.constant(value)
-    return t.constant(value, DType.F32 if "float" in name else DType.I64)
-
-
-def constant_of_shape(t: Translation) -> int:
-    value = np.zeros(1, np.float32) if t.attr("value") is None else t.attr("value")
-    if value.size != 1:
-        raise t.bad(f"value has {value.size} elements, expected 1")
-    shape = t.integers(0)
-    if any(size < 0 for size in shape):
-        raise t.bad(f"shape {shape}, expected sizes >= 0")
-    return t.filled(shape, value.reshape(-1)[0], DType.of(value))
-
-
-def range_(t: Translation) -> int:
-    start, limit, delta = (t.number(i) for i in range(3))
-    if delta == 0 or not math.isfinite((limit - start) / delta):
-        raise t.bad(f"from {start} to {limit} by {delta}")
-    count = max(math.ceil((limit - start) / delta), 0)
-    if count > MAX_CONSTANT:
-        raise t.lacking(f"a constant of {count} elements, at most {MAX_CONSTANT}")
-    dtype = t.dtype(t.input(0))
-    return t.constant((start + np.arange(count) * delta).astype(dtype.numpy))
-
-
-def shape_of(t: Translation) -> int:
-    shape = t.shape(t.input(0))
-    return t.constant(np.array(shape[slice(t.attr("start"), t.attr("end"))], np.int64).reshape(-1))
-
-
-def size_of(t: Translation) -> int:
-    return t.constant(math.prod(t.shape(t.input(0))), DType.I64)
-
 
 # ---------------------------------------------------------------- the same elements under another shape
 
@@ -226,6 +183,20 @@ def _extended(t: Translation, x: int, axis: int, before: int, after: int, mode: 
     return t.take(x, t.constant(rows.astype(np.int32)), axis)
 
 
+def center_crop_pad(t: Translation) -> int:
+    """Each axis cut or padded to a size, its middle in the middle."""
+    x, targets = t.input(0), t.integers(1)
+    shape, rank = t.shape(x), len(t.shape(x))
+    axes = t.axes(range(rank) if t.attr("axes") is None else t.attr("axes"), rank)
+    if len(targets) != len(axes) or any(not 1 <= size < 2**31 for size in targets):
+        raise t.bad(f"sizes {targets} for axes {axes}")
+    begin, kept, pads = [0] * rank, list(shape), [(0, 0)] * rank
+    for axis, size in zip(axes, targets, strict=True):
+        kept[axis], more = min(shape[axis], size), max(size - shape[axis], 0)
+        begin[axis], pads[axis] = (shape[axis] - kept[axis]) // 2, (more // 2, more - more // 2)
+    return t.pad(t.cut(x, begin, kept), pads)
+
+
 def tile(t: Translation) -> int:
     x, times = t.input(0), t.integers(1)
     if len(times) != len(t.shape(x)) or min(times, default=1) < 1:
@@ -252,21 +223,6 @@ def trilu(t: Translation) -> int:
 
 
 ROWS: dict[str, Row] = {
-    "Constant": Row(
-        constant,
-        (0, 0),
-        {
-            "value": Kind.TENSOR,
-            "value_float": Kind.FLOAT,
-            "value_floats": Kind.FLOATS,
-            "value_int": Kind.INT,
-            "value_ints": Kind.INTS,
-        },
-    ),
-    "ConstantOfShape": Row(constant_of_shape, attrs={"value": Kind.TENSOR}),
-    "Range": Row(range_, (3, 3)),
-    "Shape": Row(shape_of, attrs={"start": 0, "end": Kind.INT}),
-    "Size": Row(size_of),
     "Reshape": Row(reshape, (2, 2), {"allowzero": 0}),
     "Flatten": Row(flatten, attrs={"axis": 1}),
     "Squeeze": Row(squeeze, (1, 2)),
@@ -278,6 +234,7 @@ ROWS: dict[str, Row] = {
     "Split": Row(split, (1, 2), {"axis": 0, "num_outputs": Kind.INT}, ANY),
     "Slice": Row(slice_, (3, 5)),
     "Pad": Row(pad, (2, 4), {"mode": "constant"}),
+    "CenterCropPad": Row(center_crop_pad, (2, 2), {"axes": Kind.INTS}),
     "Tile": Row(tile, (2, 2)),
     "Expand": Row(expand, (2, 2)),
     "Trilu": Row(trilu, (1, 2), {"upper": 1}),

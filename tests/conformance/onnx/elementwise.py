@@ -114,4 +114,19 @@ CASES = [
         for to in (2, 3, 4, 12, 13)
     ),
     Case("CastLike", (X((3, 4)), number(0, "int32")), opsets=(15, 22)),
+    *(
+        Case(f"Bitwise{op}", (X((3, 4), dtype=dtype), b), opsets=(18, 22))
+        for op in ("And", "Or", "Xor")
+        for dtype in ("int8", "uint8", "int32", "int64")
+        for b in (X((4,), dtype=dtype), X((3, 4), dtype=dtype))
+    ),
+    *(
+        Case("BitwiseNot", (X((3, 4), dtype=dtype),), opsets=(18, 22))
+        for dtype in ("int8", "uint8", "int32", "int64")
+    ),
+    *(
+        Case("BitShift", (X((3, 4), (0, 255), "uint8"), X((4,), (0, 7), "uint8")), {"direction": way})
+        for way in ("LEFT", "RIGHT")
+    ),
+    Case("com.microsoft.Gelu", (X((3, 4)),)),
 ]

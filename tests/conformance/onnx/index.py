@@ -60,4 +60,20 @@ CASES = [
         )
         for batch in (0, 1)
     ),
+    *(
+        Case("Compress", (X((3, 4)), np.array(stays)), attrs)
+        for stays, attrs in (
+            ([True, False, True], {"axis": 0}),
+            ([False, True], {"axis": -1}),
+            ([False, True, True, False, False, True], {}),
+        )
+    ),
+    *(
+        Case("GatherND", (X((2, 4, 5)), indices), {"batch_dims": batches})
+        for batches, indices in (
+            (1, np.array([[1], [-1]], np.int64)),
+            (1, X((2, 3, 2), (-4, 3), "int64")),
+            (2, X((2, 4, 1), (-5, 4), "int64")),
+        )
+    ),
 ]

@@ -23,4 +23,11 @@ CASES = [
     ),
     *(Case("Gemm", (X((3, 4)), b)) for b in (X((4, 5)), weights(4, 5))),
     Case("Gemm", (X((3, 4)), weights(4, 5), X((5,))), {"beta": 0.0}),
+    *(
+        Case("com.microsoft.FusedMatMul", (X(a), b), {"transA": left, "transB": right, "alpha": alpha})
+        for left, a in ((0, (2, 3, 4)), (1, (2, 4, 3)))
+        for right, shape in ((0, (4, 5)), (1, (5, 4)))
+        for b in (X((2, *shape)), weights(*shape))
+        for alpha in (1.0, 0.5)
+    ),
 ]

@@ -49,4 +49,11 @@ CASES = [
         for op in ("GlobalMaxPool", "GlobalAveragePool")
         for shape in ((2, 3, 5), (2, 3, 4, 5), (1, 2, 3, 4, 2))
     ),
+    *(
+        Case("LpPool", (X((2, 3, 9, 10)),), {**attrs, "p": p}, (13, 22))
+        for attrs in GEOMETRIES
+        for p in (1, 2, 3)
+        if "ceil_mode" not in attrs
+    ),
+    *(Case("GlobalLpPool", (X((2, 3, 4, 5)),), {"p": p}, (13, 21)) for p in (1, 2, 3)),
 ]

@@ -84,4 +84,22 @@ CASES = [
         for upper in (0, 1)
     ),
     Case("Trilu", (X((4, 4)),), opsets=(14, 22)),
+    *(
+        Case("CenterCropPad", (X((3, 6, 5)), longs(*sizes)), attrs, (18, 22))
+        for sizes, attrs in (
+            ((4, 3, 5), {}),
+            ((2, 9, 4), {}),
+            ((3, 8), {"axes": [1, 2]}),
+            ((8, 2), {"axes": [-1, 0]}),
+        )
+    ),
+    *(Case("EyeLike", (X((3, 5)),), {"k": k, **attrs}) for k in (0, 1, -2) for attrs in ({}, {"dtype": 7})),
+    *(
+        Case(f"{name}Window", (number(size, "int64"),), {"periodic": periodic}, (17, 22))
+        for name in ("Hann", "Hamming", "Blackman")
+        for size in (1, 8, 13)
+        for periodic in (0, 1)
+        if size > 1 or periodic  # onnxruntime divides by 0
+    ),
+    Case("NonZero", (np.array([[1.0, 0.0], [0.0, 2.0]], np.float32),)),
 ]
