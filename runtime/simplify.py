@@ -147,7 +147,9 @@ def prune(graph: Graph) -> Graph:
 
 
 def _renumbered(node: Node, number: Mapping[int, int]) -> Node:
-    inputs, outputs = (tuple(number.get(i, i) for i in ids) for ids in (node.inputs, node.outputs))
+    inputs, outputs = (tuple([number.get(i, i) for i in ids]) for ids in (node.inputs, node.outputs))
+    if (inputs, outputs) == (node.inputs, node.outputs):
+        return node
     return replace(node, inputs=inputs, outputs=outputs)
 
 

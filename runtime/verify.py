@@ -50,6 +50,7 @@ BYTES = frozenset({DType.I8, DType.U8})
 SMALL = BYTES | {DType.I16}
 NUMBERS = frozenset({DType.F32, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64})
 INDEX = frozenset({DType.I32, DType.I64})
+RANGES = {dtype: (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max)) for dtype in SMALL | INDEX}
 
 
 def check(graph: Graph, level: Level) -> None:
@@ -276,8 +277,8 @@ def _requantize(at: _Atom, epilogue: Requantize, n: int, dtype: DType) -> None:
 
 
 def _fits(number: int, dtype: DType) -> bool:
-    limits = np.iinfo(dtype.numpy)
-    return bool(limits.min <= number <= limits.max)
+    low, high = RANGES[dtype]
+    return low <= number <= high
 
 
 def _sound(multiplier: float, shift: float) -> bool:

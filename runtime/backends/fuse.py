@@ -234,13 +234,17 @@ class _Finder:
         if data is None:
             return None
         flat = data.reshape(-1)[view.offset :]
-        if (atom.sizes, view.strides) == ((m, channels), (0, 1)):
-            return flat[:channels].copy()
-        strides = [stride * data.itemsize for stride in view.strides]
-        whole = np.lib.stride_tricks.as_strided(flat, atom.sizes, strides, writeable=False).reshape(
-            m, channels
-        )
-        return whole[0].copy() if (whole == whole[0]).all() else None
+        if not any(view.strides):
+            return np.repeat(flat[:1], channels)
+        axis, inner = len(atom.sizes), 1
+        while axis and inner < channels:
+            axis -= 1
+            inner *= atom.sizes[axis]
+        if inner != channels or any(view.strides[:axis]):
+            return None
+        strides = [stride * data.itemsize for stride in view.strides[axis:]]
+        row = np.lib.stride_tricks.as_strided(flat, atom.sizes[axis:], strides, writeable=False)
+        return row.reshape(channels).copy()
 
 
 # -------------------------------------------------------------------- address arithmetic

@@ -71,8 +71,11 @@ class Packed:
 # -------------------------------------------------------------------- C initialisers
 
 
+_CODES = {dtype: int(getattr(lib, f"CK_{dtype.name}")) for dtype in DType}
+
+
 def dtype_of(dtype: DType) -> int:
-    return int(getattr(lib, f"CK_{dtype.name}"))
+    return _CODES[dtype]
 
 
 def bits_of(dtype: DType) -> str:
