@@ -211,7 +211,7 @@ class _Finder:
         names = tuple(step.name for step in atom.program)
         biased = names[:3] == ("load", "load", "add")
         loads = [step.args[0] for step in atom.program if step.name == "load"]
-        rows = [self.per_channel(node.inputs[i], atom, i, m, channels) for i in range(1, len(node.inputs))]
+        rows = [self.per_channel(node.inputs[i], atom, i, channels) for i in range(1, len(node.inputs))]
         if loads != list(range(len(node.inputs))) or math.prod(atom.sizes) != m * channels:
             return None
         operands = [row for row in rows if row is not None]
@@ -228,7 +228,7 @@ class _Finder:
             return bias, Requantize(multiplier, shift, zero, low, high)
         return None
 
-    def per_channel(self, index: int, atom: Map, operand: int, m: int, channels: int) -> Array | None:
+    def per_channel(self, index: int, atom: Map, operand: int, channels: int) -> Array | None:
         """What a constant operand gives for each channel; None where that depends on the row."""
         data, view = self.values[index].data, atom.views[operand]
         if data is None:

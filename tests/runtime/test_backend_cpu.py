@@ -39,7 +39,7 @@ def every_isa() -> list[int]:
 
 
 MOST = 4
-"""Cases of an operator on an element type: tests/conformance runs all of them, on the best kernels of the CPU."""
+"""Cases of an operator on an element type: tests/conformance runs all, on the best kernels of the CPU."""
 
 
 def sample() -> list[tuple[Case, str]]:
