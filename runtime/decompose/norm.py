@@ -157,10 +157,14 @@ def integer_log_softmax(low: Lowering) -> None:
     """d - log(sum) in Q5.26 for d below the row's highest, and the least number where that may overflow."""
     limits, depth = np.iinfo(low.out.dtype.numpy), rows_of(low)[1]
     multiplier, shift, reach = argument(low, 1.0)
-    if low.quantized(low.out) != (1 / 16, limits.max) or depth >= 1 << SUM_INTEGER_BITS or shift < 1:
+    if (
+        low.quantized(low.out) != (1 / 16, limits.max)
+        or depth >= 1 << SUM_INTEGER_BITS
+        or not 1 <= shift <= 30
+    ):
         raise low.lacking(
             f"the output must be on scale 1/16 from {limits.max}, of less than 4096 elements a row, and the "
-            "scale of the input at least 2^-26"
+            "scale of the input between 2^-26 and 2^4"
         )
     operands = [low.node.inputs[0], highest_of(low)]
     below = low.map(call("sub", load(0), load(1)), operands, low.temp(low.out.shape, DType.I32), "i32")
