@@ -134,6 +134,25 @@ def test_two_operands(dtype: str, op: str, shapes: tuple[tuple[int, ...], ...]) 
 
 
 @BOTH
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), IMAGE, (7,), ()])
+def test_constants(dtype: str, op: str, shape: tuple[int, ...]) -> None:
+    """After a convolution too, where the constant is turned with the sum."""
+    chain = Chain(dtype, IMAGE)
+    y = chain.does("Conv", [chain.floats("x0"), chain.weights(4, 4, 1, 1)])
+    constant = chain.floats(chain.constant(stored(dtype, *shape)), 0.04, 5)
+    y = chain.does(op, [chain.floats(chain.integers(y, 0.1), 0.1, 3), constant])
+    chain.integers(y, 0.15 if op == "Add" else 1.5)
+    chain.holds("CONV_2D", op.upper(), steps=2)
+
+
+def test_products_of_two_inputs() -> None:
+    chain = Chain("int8", (2, 3, 8), (2, 8, 5))
+    chain.integers(chain.does("MatMul", [chain.floats("x0"), chain.floats("x1", 0.02, -4)]), 0.4)
+    chain.holds("BATCH_MATMUL")
+
+
+@BOTH
 @pytest.mark.parametrize("batch", [(3,), (2, 3)])
 def test_products(dtype: str, batch: tuple[int, ...]) -> None:
     chain = Chain(dtype, (*batch, 8))

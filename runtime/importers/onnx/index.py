@@ -93,7 +93,10 @@ def _places(t: Translation, shape: Shape) -> int:
 
 def _written(t: Translation, x: int, places: int, updates: int) -> int:
     """`x` with rows replaced by updates, or added to; rows are unique unless they are added."""
-    shape, how = t.sizes(t.shape(x)), t.choice("reduction", ("none", "add"))
+    how = t.choice("reduction", ("none", "add", *SEGMENTS))
+    if how in SEGMENTS:
+        return _reduced(t, x, places, updates, *SEGMENTS[how])
+    shape = t.sizes(t.shape(x))
     spread = t.emit("SCATTER_ND", places, updates, shape, dtype=t.dtype(updates))
     if how == "add":
         return t.emit("ADD", x, spread)
@@ -101,6 +104,30 @@ def _written(t: Translation, x: int, places: int, updates: int) -> int:
     counts = t.emit("SCATTER_ND", places, ones, t.sizes(t.shape(x)), dtype=DType.I32)
     hit = t.emit("GREATER", counts, t.like(0, counts), dtype=DType.BOOL)
     return t.emit("SELECT_V2", hit, spread, x, dtype=t.dtype(x))
+
+
+SEGMENTS = {
+    "mul": ("UNSORTED_SEGMENT_PROD", "MUL"),
+    "min": ("UNSORTED_SEGMENT_MIN", "MINIMUM"),
+    "max": ("UNSORTED_SEGMENT_MAX", "MAXIMUM"),
+}
+"""How the updates of a row are reduced, then with that row; without any they are what changes nothing."""
+
+
+def _reduced(t: Translation, x: int, places: int, updates: int, segments: str, op: str) -> int:
+    shape, sizes = t.shape(x), t.shape(places)
+    rows, rest, count = shape[: sizes[-1]], shape[sizes[-1] :], math.prod(sizes[:-1])
+    if t.shape(updates) != (*sizes[:-1], *rest):
+        raise t.bad(f"updates {t.shape(updates)} do not fit indices {sizes} of data {shape}")
+    strides = np.array([math.prod(rows[i + 1 :]) for i in range(len(rows))], np.int32)
+    numbers = t.emit("SUM", t.emit("MUL", places, t.constant(strides)), t.sizes([len(sizes) - 1]))
+    found = t.emit(
+        segments,
+        t.reshape(updates, (count, *rest)),
+        t.reshape(numbers, (count,)),
+        t.constant(math.prod(rows), DType.I32),
+    )
+    return t.reshape(t.emit(op, t.reshape(x, (math.prod(rows), *rest)), found), shape)
 
 
 def scatter_nd(t: Translation) -> int:

@@ -7,6 +7,7 @@ one step off ONNX's at times, which is that of floats. The operator on floats st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
@@ -103,8 +104,14 @@ Rule = Callable[[Translation, Node, Value], list[int] | None]
 
 
 def _operand(t: Translation, index: int, out: Value) -> int | None:
-    """Bytes of the type of the output, of a scale not too far from its own."""
-    stored = _stored(t, index, MAX_BACK)
+    """Bytes of the type of the output, of a scale not too far from its own; a constant as it was stored."""
+    value, stored = t.value(index), _stored(t, index, MAX_BACK)
+    q = value.quantization
+    if value.data is not None and q is not None and len(q.scale) == 1:
+        kept = _levels(value.data, q, 0, out.dtype)
+        if kept is not None:
+            levels, zero = kept
+            stored = t.builder.constant(levels, f"{value.name}/stored", Quantization(q.scale, (zero,)))
     if stored is None or t.dtype(stored) is not out.dtype:
         return None
     return stored if _near(_scale(t.value(stored)) / _scale(out)) else None
@@ -122,6 +129,19 @@ def _near(*ratios: float) -> bool:
 def _all(t: Translation, node: Node, out: Value) -> list[int] | None:
     found = [_operand(t, index, out) for index in node.inputs]
     return None if None in found else [index for index in found if index is not None]
+
+
+def _factors(t: Translation, node: Node, out: Value) -> list[int] | None:
+    """Two operands whose scales are multiplied."""
+    found = _all(t, node, out)
+    if found is None:
+        return None
+    return found if _near(math.prod(_scale(t.value(index)) for index in found) / _scale(out)) else None
+
+
+def _matrices(t: Translation, node: Node, out: Value) -> list[int] | None:
+    """TFLite has this product for one of the types."""
+    return _factors(t, node, out) if out.dtype is DType.I8 else None
 
 
 def _first(t: Translation, node: Node, out: Value) -> list[int] | None:
@@ -200,7 +220,9 @@ def _sums(t: Translation, node: Node, scales: Array) -> list[int] | None:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(UNITS, _product),
-    **dict.fromkeys(("ADD", "SUB", "MUL"), _all),
+    **dict.fromkeys(("ADD", "SUB"), _all),
+    "MUL": _factors,
+    "BATCH_MATMUL": _matrices,
     **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D"), _same_scale),
     "MEAN": _first,
     "CONCATENATION": _rescaled,

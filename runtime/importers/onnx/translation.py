@@ -94,9 +94,17 @@ class Builder:
         given = {name: ATTRIBUTES.get(name, 0) for name in OPERATORS[op].fields} | attrs
         if (plan := put_off(self.values, self.turned, op, inputs, given)) is None:
             return self._emit(op, inputs, outputs, source, given)
-        operands = [o if isinstance(o, int) else self.constant(o, f"{source}/turned") for o in plan.operands]
+        operands = [
+            o if isinstance(o, int) else self.constant(o, f"{source}/turned", self._scale_of(i))
+            for o, i in zip(plan.operands, inputs, strict=True)
+        ]
         made = self._emit(op, operands, outputs, source, plan.attrs)
         return [self.transpose(index, plan.order, source) for index in made]
+
+    def _scale_of(self, index: int) -> Quantization | None:
+        """One that holds wherever the elements go."""
+        q = self.values[index].quantization
+        return q if q is not None and len(q.scale) == 1 else None
 
     def transpose(self, index: int, order: Order, source: str) -> int:
         """A value with its axes in another order: of what it was made of, where a transpose made it."""

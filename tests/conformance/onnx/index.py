@@ -76,4 +76,14 @@ CASES = [
             (2, X((2, 4, 1), (-5, 4), "int64")),
         )
     ),
+    *(
+        Case(op, (X((4, 5), dtype=dtype), indices, X(shape, dtype=dtype)), {"reduction": how}, (18, 22))
+        for how in ("add", "mul", "min", "max")
+        for dtype in ("float32", "int32")
+        for op, indices, shape in (
+            ("ScatterND", X((3, 1), (-4, 3), "int64"), (3, 5)),
+            ("ScatterND", X((2, 3, 2), (-4, 3), "int64"), (2, 3)),
+            ("ScatterElements", X((2, 3), (-4, 3), "int64"), (2, 3)),
+        )
+    ),
 ]
