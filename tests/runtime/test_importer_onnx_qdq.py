@@ -82,6 +82,7 @@ class Chain:
         assert all(value.dtype is not DType.F32 for value in graph.values if value.data is None)
 
 
+PAIRS = ("Add", "Sub", "Mul")
 BOTH = pytest.mark.parametrize("dtype", ["int8", "uint8"])
 
 
@@ -237,3 +238,26 @@ def test_a_dynamic_product_is_one_of_integers() -> None:
     compare(model, {"x": RNG.normal(size=ROWS).astype(np.float32)}, "model")
     products = [n for n in load(model, "model").nodes if n.op == "FULLY_CONNECTED"]
     assert [load(model, "model").values[n.outputs[0]].dtype for n in products] == [DType.I32]
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Conv", "MatMul", "Concat", "GlobalAveragePool"])
+@BOTH
+def test_any_scales_and_zero_points(dtype: str, op: str) -> None:
+    """Within a step, whether integers have the room for it or floats have to do."""
+    rng, limits = np.random.default_rng(11), np.iinfo(dtype)
+    for _ in range(25):
+        scales = 2.0 ** rng.uniform(-9, 9, 4)
+        zeros = [
+            int(rng.choice([limits.min, limits.max, rng.integers(limits.min, limits.max)])) for _ in "abc"
+        ]
+        chain = Chain(dtype, *(IMAGE if op != "MatMul" else ROWS,) * (2 if op in ("Concat", *PAIRS) else 1))
+        operands = [chain.floats(name, scales[i], zeros[i]) for i, name in enumerate(chain.shapes)]
+        if op == "Conv":
+            operands.append(chain.weights(4, 4, 3, 3, scale=scales / 100, zero=[0] * 4))
+        elif op == "MatMul":
+            operands.append(chain.weights(8, 5, scale=scales[2]))
+        chain.integers(
+            chain.does(op, operands, **({"axis": 1} if op == "Concat" else {})), scales[3], zeros[2]
+        )
+        inputs = {name: stored(dtype, *shape) for name, shape in chain.shapes.items()}
+        compare(chain.model(), inputs, f"{op} {scales} {zeros}", steps=1)

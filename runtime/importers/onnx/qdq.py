@@ -21,8 +21,10 @@ from runtime.importers.onnx.translation import Translation
 BYTES = (DType.I8, DType.U8)
 MAX_BACK = 8
 """Views and activations to look through."""
-SMALLEST, LARGEST = 2.0**-24, 2.0**20
+SMALLEST, LARGEST = 2.0**-24, 2.0**6
 """Of a ratio of scales, for which integers do."""
+REACH = 255
+"""Of a stored number about its zero point."""
 VIEWS = frozenset({"RESHAPE", "SLICE", "STRIDED_SLICE", "PAD"})
 
 
@@ -126,6 +128,11 @@ def _near(*ratios: float) -> bool:
     return all(SMALLEST <= ratio <= LARGEST for ratio in ratios)
 
 
+def _holds(reach: float, *ratios: float) -> bool:
+    """Whether s32 has room for sums, and for what they are at the scale of the output."""
+    return _near(*ratios) and reach * max(1.0, *ratios) < 2.0**31
+
+
 def _all(t: Translation, node: Node, out: Value) -> list[int] | None:
     found = [_operand(t, index, out) for index in node.inputs]
     return None if None in found else [index for index in found if index is not None]
@@ -141,7 +148,19 @@ def _factors(t: Translation, node: Node, out: Value) -> list[int] | None:
 
 def _matrices(t: Translation, node: Node, out: Value) -> list[int] | None:
     """TFLite has this product for one of the types."""
-    return _factors(t, node, out) if out.dtype is DType.I8 else None
+    found = _factors(t, node, out) if out.dtype is DType.I8 else None
+    if found is None:
+        return None
+    ratio = math.prod(_scale(t.value(index)) for index in found) / _scale(out)
+    return found if _holds(REACH * REACH * max(t.shape(found[0])[-2:]), ratio) else None
+
+
+def _mean(t: Translation, node: Node, out: Value) -> list[int] | None:
+    found = _first(t, node, out)
+    if found is None:
+        return None
+    x = t.value(found[0])
+    return found if _holds(REACH * x.elements, _scale(x) / _scale(out)) else None
 
 
 def _first(t: Translation, node: Node, out: Value) -> list[int] | None:
@@ -178,14 +197,23 @@ def _product(t: Translation, node: Node, out: Value) -> list[int] | None:
     if len(set(q.zero_point)) != 1 or (len(q.scale) > 1 and q.axis != axis):
         return None
     scales = np.array(q.scale) * _scale(t.value(x))
-    kernel, bias = _levels(weights.data, q, axis, t.dtype(x)), _sums(t, node, scales)
+    kernel, bias = _levels(weights.data, q, axis, t.dtype(x)), _bias(t, node, scales)
     if kernel is None or bias is None:
         return None
-    if out.quantization is not None and not _near(*(scales / _scale(out)).tolist()):
-        return None
     levels, zero = kernel
+    reach = _reach(levels, zero, axis) + float(np.abs(bias).max(initial=0))
+    if out.quantization is not None and not _holds(reach, *(scales / _scale(out)).tolist()):
+        return None
     stored = Quantization(q.scale, (zero,) * len(q.scale), axis)
-    return [x, t.builder.constant(levels, f"{node.source}/weights", stored), *bias]
+    made = t.builder.constant(levels, f"{node.source}/weights", stored)
+    sums = [t.builder.constant(bias.astype(np.int32), f"{node.source}/bias")] if bias.size else []
+    return [x, made, *sums]
+
+
+def _reach(levels: Array, zero: int, axis: int) -> float:
+    """The largest sum of products with weights, of those of one unit."""
+    others = tuple(i for i in range(levels.ndim) if i != axis)
+    return REACH * float(np.abs(levels.astype(np.float64) - zero).sum(axis=others).max(initial=0))
 
 
 def _levels(weights: Array, q: Quantization, axis: int, dtype: DType) -> tuple[Array, int] | None:
@@ -205,17 +233,15 @@ def _levels(weights: Array, q: Quantization, axis: int, dtype: DType) -> tuple[A
     return None
 
 
-def _sums(t: Translation, node: Node, scales: Array) -> list[int] | None:
-    """The bias in units of the sums; no operand for none."""
+def _bias(t: Translation, node: Node, scales: Array) -> Array | None:
+    """The bias in units of the sums; no elements for none."""
     if len(node.inputs) < 3 or node.inputs[2] == ABSENT:
-        return []
+        return np.zeros(0)
     data = t.value(node.inputs[2]).data
     if data is None:
         return None
-    sums = np.rint(data.astype(np.float64) / scales)
-    if not (np.abs(sums) < 2.0**31).all():
-        return None
-    return [t.builder.constant(sums.astype(np.int32), f"{node.source}/bias")]
+    bias: Array = np.rint(data.astype(np.float64) / scales)
+    return bias if (np.abs(bias) < 2.0**31).all() else None
 
 
 RULES: dict[str, Rule] = {
@@ -224,6 +250,6 @@ RULES: dict[str, Rule] = {
     "MUL": _factors,
     "BATCH_MATMUL": _matrices,
     **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D"), _same_scale),
-    "MEAN": _first,
+    "MEAN": _mean,
     "CONCATENATION": _rescaled,
 }
