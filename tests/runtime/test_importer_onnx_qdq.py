@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is the judge")
 
 import onnx
 
+import runtime
 from runtime.graph import DType
 from runtime.importers.onnx import load
-from tests.conformance.onnx.case import Array, longs, number, written
-from tests.conformance.onnx.judge import compare
+from tests.conformance.onnx.case import Array, longs, number, weights, written
+from tests.conformance.onnx.judge import compare, oracle
 
 node = onnx.helper.make_node
 RNG = np.random.default_rng(5)
@@ -261,3 +263,64 @@ def test_any_scales_and_zero_points(dtype: str, op: str) -> None:
         )
         inputs = {name: stored(dtype, *shape) for name, shape in chain.shapes.items()}
         compare(chain.model(), inputs, f"{op} {scales} {zeros}", steps=1)
+
+
+def network() -> bytes:
+    constants = {
+        "a": weights(8, 3, 3, 3), "d": weights(8, 1, 3, 3), "p": weights(6, 8, 1, 1), "f": weights(6, 5),
+        "g": weights(5), "low": number(0), "high": number(6),
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "a"], ["c0"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        node("Relu", ["c0"], ["c"]),
+        node("Conv", ["c", "d"], ["d0"], pads=[1, 1, 1, 1], group=8),
+        node("Clip", ["d0", "low", "high"], ["d1"]),
+        node("Add", ["c", "d1"], ["s"]),
+        node("Conv", ["s", "p"], ["p0"]),
+        node("Sigmoid", ["p0"], ["p1"]),
+        node("Mul", ["p0", "p1"], ["p2"]),
+        node("GlobalAveragePool", ["p2"], ["m"]),
+        node("Flatten", ["m"], ["l"]),
+        node("Gemm", ["l", "f", "g"], ["y"]),
+    ]
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, 12, 12))
+    held = [onnx.numpy_helper.from_array(data, name) for name, data in constants.items()]
+    return written(nodes, [x], [onnx.helper.make_tensor_value_info("y", 1, (1, 5))], held)
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
+@pytest.mark.parametrize("activations", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_what_the_quantiser_of_onnxruntime_writes(
+    tmp_path: Path, form: str, activations: str, per_channel: bool
+) -> None:
+    """On operators of integers; by how much the result differs is a few steps of its scale."""
+    tools = pytest.importorskip("onnxruntime.quantization")
+    source, target = tmp_path / "float.onnx", tmp_path / "quantised.onnx"
+    source.write_bytes(network())
+    inputs = [{"x": RNG.normal(size=(1, 3, 12, 12)).astype(np.float32)} for _ in range(9)]
+
+    class Inputs(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def get_next(self) -> dict[str, Array] | None:
+            return inputs.pop() if len(inputs) > 1 else None
+
+    if form == "dynamic":
+        tools.quantize_dynamic(source, target, weight_type=tools.QuantType.QInt8, per_channel=per_channel)
+    else:
+        tools.quantize_static(
+            source,
+            target,
+            Inputs(),
+            quant_format=tools.QuantFormat[form],
+            activation_type=tools.QuantType[activations],
+            weight_type=tools.QuantType.QInt8,
+            per_channel=per_channel,
+        )
+    model = target.read_bytes()
+    (wanted,) = oracle(model, inputs[0])
+    (found,) = runtime.load(model, "cpu").run(inputs[0]).values()
+    np.testing.assert_allclose(found, wanted, atol=np.abs(wanted).max() / 25)
+    graph = load(model, "model")
+    products = [n.op for n in graph.nodes if graph.values[n.outputs[0]].dtype is not DType.F32]
+    known = ["FULLY_CONNECTED"] if form == "dynamic" else ["CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D"]
+    assert [op for op in products if op in known] == known

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from runtime.graph import DType, Shape
-from runtime.importers.onnx import conv, elementwise, pool, views
+from runtime.importers.onnx import conv, elementwise, matrix, pool, views
 from runtime.importers.onnx.conv import check, convolved
 from runtime.importers.onnx.matrix import product
 from runtime.importers.onnx.qdq import BYTES, sums
 from runtime.importers.onnx.quantize import dequantised, quantised
+from runtime.importers.onnx.reader import OPSETS
 from runtime.importers.onnx.reduce import SOFTMAX
 from runtime.importers.onnx.translation import ANY, Row, Translation
 from runtime.importers.onnx.windows import ATTRIBUTES, axes
@@ -142,28 +142,44 @@ def qlinear_matmul(t: Translation) -> int:
 
 
 def qlinear_conv(t: Translation) -> int:
-    """The bias is in units of the sums."""
-    operands = [_real(t, 0, 2, 1), _real(t, 3, 5, 4, axis=0)]
-    if t.has(8):
-        scale = t.emit("MUL", t.reshape(t.input(1), ()), t.input(4))
-        operands.append(t.emit("MUL", t.cast(t.input(8), DType.F32), scale))
+    """The bias, i32, is in units of the sums."""
+    operands = [_real(t, 0, 2, 1), _real(t, 3, 5, 4, axis=0), *_bias(t, 8)]
     return _result(t, conv.conv(t.on(operands)), 6, t.dtype(t.input(0)))
 
 
-def of_floats(row: Row, operands: int = 1, fixed: Mapping[str, Any] | None = None) -> Row:
+def _bias(t: Translation, i: int) -> list[int]:
+    if not t.has(i):
+        return []
+    scale = t.emit("MUL", t.reshape(t.input(1), ()), t.input(4))
+    return [t.emit("MUL", t.cast(t.input(i), DType.F32), scale)]
+
+
+def qgemm(t: Translation) -> int:
+    """The bias is in units of the sums; without a scale of its own the output is floats."""
+    t.choice("alpha", (1.0,))
+    operands = [_real(t, 0, 2, 1), _real(t, 3, 5, 4, axis=0 if t.attr("transB") else -1), *_bias(t, 6)]
+    made = matrix.gemm(t.on(operands, beta=1.0))
+    return _result(t, made, 7, t.dtype(t.input(0))) if t.has(7) else made
+
+
+def of_floats(row: Row, operands: int = 1, known: Mapping[str, range] | None = None) -> Row:
     """The operator on floats, each operand with a scale and a zero point after it, and so the output.
 
-    `fixed` are further attributes, and the one value that is known of each.
+    `known` are further attributes, and the values that are known of each; the first is the default.
     """
 
     def rule(t: Translation) -> int:
-        for name, value in (fixed or {}).items():
-            t.choice(name, (value,))
+        for name, values in (known or {}).items():
+            t.choice(name, values)
         made = row.rule(t.on([_real(t, 3 * i, 3 * i + 2, 3 * i + 1) for i in range(operands)]))
         assert isinstance(made, int)
         return _result(t, made, 3 * operands, t.dtype(t.input(0)))
 
-    return Row(rule, (3 * operands + 1, 3 * operands + 2), {**row.attrs, **(fixed or {})})
+    return Row(
+        rule,
+        (3 * operands + 1, 3 * operands + 2),
+        {**row.attrs, **{name: values[0] for name, values in (known or {}).items()}},
+    )
 
 
 def qlinear_concat(t: Translation) -> int:
@@ -174,19 +190,20 @@ def qlinear_concat(t: Translation) -> int:
     return _result(t, views.concat(t.on(operands)), 0, t.dtype(t.input(2)))
 
 
-LAST = {"channels_last": 0}
+LAST = {"channels_last": range(1)}
 ROWS: dict[str, Row] = {
     "MatMulInteger": Row(matmul_integer, (2, 4)),
     "ConvInteger": Row(conv_integer, (2, 4), {**ATTRIBUTES, "group": 1}),
     "QLinearMatMul": Row(qlinear_matmul, (8, 8)),
     "QLinearConv": Row(qlinear_conv, (8, 9), {**ATTRIBUTES, "group": 1}),
+    "com.microsoft.QGemm": Row(qgemm, (6, 9), {"alpha": 1.0, "transA": 0, "transB": 0}),
     "com.microsoft.QLinearAdd": of_floats(elementwise.ROWS["Add"], 2),
     "com.microsoft.QLinearMul": of_floats(elementwise.ROWS["Mul"], 2),
     "com.microsoft.QLinearSigmoid": of_floats(elementwise.ROWS["Sigmoid"]),
     "com.microsoft.QLinearLeakyRelu": of_floats(elementwise.ROWS["LeakyRelu"]),
-    "com.microsoft.QLinearSoftmax": of_floats(SOFTMAX, fixed={"opset": 13}),
-    "com.microsoft.QLinearAveragePool": of_floats(pool.ROWS["AveragePool"], fixed=LAST),
-    "com.microsoft.QLinearGlobalAveragePool": of_floats(pool.ROWS["GlobalAveragePool"], fixed=LAST),
+    "com.microsoft.QLinearSoftmax": of_floats(SOFTMAX, known={"opset": OPSETS}),
+    "com.microsoft.QLinearAveragePool": of_floats(pool.ROWS["AveragePool"], known=LAST),
+    "com.microsoft.QLinearGlobalAveragePool": of_floats(pool.ROWS["GlobalAveragePool"], known=LAST),
     "com.microsoft.QLinearConcat": Row(qlinear_concat, (5, ANY[1]), {"axis": 0}),
 }
 """`com.microsoft` is the domain of what onnxruntime's quantiser writes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.graph import Array, DType, Quantization
+from runtime.graph import DType, Quantization
 from runtime.importers.onnx.elementwise import TYPES
 from runtime.importers.onnx.qdq import BYTES, integers, marked
 from runtime.importers.onnx.reader import Kind
@@ -69,11 +69,12 @@ def quantised(t: Translation, x: int, scale: int, zero: int, dtype: DType) -> in
 def _known(t: Translation, x: int, scale: int, zero: int) -> Quantization | None:
     """Scales and zero points that are constants."""
     scales, zeros = t.value(scale), t.value(zero)
-    if scales.data is None or zeros.data is None or zeros.elements not in (1, scales.elements):
+    if scales.data is None or zeros.data is None:
         return None
-    steps = tuple(map(float, scales.data.reshape(-1)))
-    numbers: Array = np.broadcast_to(zeros.data.reshape(-1), len(steps))
-    if not all(SMALLEST <= step <= LARGEST for step in steps):
+    steps, numbers = (tuple(data.reshape(-1).tolist()) for data in (scales.data, zeros.data))
+    if len(set(numbers)) == 1:
+        numbers = numbers[:1] * len(steps)
+    if len(numbers) != len(steps) or not all(SMALLEST <= step <= LARGEST for step in steps):
         return None
     axis = len(t.shape(x)) - len(scales.shape) if len(steps) > 1 else 0
     return Quantization(steps, tuple(map(int, numbers)), axis)

@@ -279,9 +279,9 @@ class Translation:
         """A node with graphs; `outputs` have no shapes yet."""
         return self.builder.control(attrs, inputs, outputs, self.source)
 
-    def on(self, operands: Sequence[int]) -> Translation:
-        """The same node, of other operands."""
-        made = Translation(self.builder, {}, replace(self.step, inputs=()), self.attrs)
+    def on(self, operands: Sequence[int], **attrs: Any) -> Translation:
+        """The same node, of other operands, with further attributes."""
+        made = Translation(self.builder, {}, replace(self.step, inputs=()), {**self.attrs, **attrs})
         made.inputs = [*operands]
         return made
 

@@ -27,6 +27,11 @@ def scaled(x: X) -> tuple[X | Array, ...]:
     return x, number(0.02), number(9, x.dtype)
 
 
+def zeros(scale: Array, dtype: str) -> Array:
+    """As many zero points as scales."""
+    return np.zeros(scale.shape, dtype)
+
+
 CASES = [
     *(Case("MatMulInteger", (a, bytes_(dtype, 40, 5))) for a in (U8, S8) for dtype in ("uint8", "int8")),
     *(
@@ -142,5 +147,23 @@ CASES = [
         )
         for x in (U8, S8)
         for axis in (0, 1)
+    ),
+    *(
+        Case(
+            "com.microsoft.QGemm",
+            (*scaled(x), bytes_(w, *shape), scale, zeros(scale, w), bias, *out),
+            {"transB": turned},
+            steps=1,
+        )
+        for x, w in ((U8, "uint8"), (U8, "int8"), (S8, "int8"))
+        for turned, shape in ((0, (40, 5)), (1, (5, 40)))
+        for scale in (number(0.01), np.linspace(0.01, 0.02, 5, dtype=np.float32))
+        for bias in (None, np.arange(5, dtype=np.int32) * 100)
+        for out in ((), (number(0.5), number(9, x.dtype)))
+        if w == "int8" or not scale.ndim
+    ),
+    *(
+        Case("MatMulInteger", (U8, bytes_("int8", 40, 5), zero, np.full(5, 3, np.int8)))
+        for zero in (number(7, "uint8"), X((), (0, 255), "uint8"))
     ),
 ]
