@@ -308,15 +308,18 @@ def explain(
         svg.write_text(picture(model.name, stages))
     if as_json:
         print_json(
-            [
-                {
-                    "pass": stage.name,
-                    "nodes": len(stage.nodes),
-                    "copied_bytes": stage.copied,
-                    "operators": stage.kinds,
-                }
-                for stage in stages
-            ]
+            {
+                "passes": [
+                    {
+                        "pass": stage.name,
+                        "nodes": len(stage.nodes),
+                        "copied_bytes": stage.copied,
+                        "operators": stage.kinds,
+                    }
+                    for stage in stages
+                ],
+                "copies": dataclasses.asdict(passes.copies_of(stages)),
+            }
         )
     else:
         print(passes.explain(stages, nodes), end="")

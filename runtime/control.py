@@ -78,3 +78,8 @@ def map_subgraphs(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
         for node in graph.nodes
     )
     return graph.with_nodes(nodes)
+
+
+def everywhere(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
+    """The graph after `change` of all graphs inside it, the innermost first, and of itself."""
+    return change(map_subgraphs(graph, lambda part: everywhere(part, change)))

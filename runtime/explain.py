@@ -1,16 +1,19 @@
-"""What each pass makes of a model: which operators it changed into what, and every node if asked for."""
+"""What each pass makes of a model: which operators it changed into what, every node if asked for, and what
+becomes of the copies.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from runtime.atoms import Gather, Gemm, Map, Raster, Reduce
 from runtime.backends.fuse import fuse
 from runtime.backends.place import place
-from runtime.control import subgraphs
+from runtime.control import everywhere, subgraphs
+from runtime.copies import Account, account, copied, total
 from runtime.decompose import decompose
 from runtime.graph import ABSENT, Graph, Node
 from runtime.infer import infer
@@ -20,6 +23,8 @@ MAX_REGIONS = 4
 """Regions of a RASTER that are spelled out."""
 MAX_NUMBERS = 6
 """Operators that a change names one by one."""
+MAX_KEPT = 8
+"""Copies that stay and are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Stage:
     @property
     def copied(self) -> int:
         """Bytes that its RASTERs write in one run, a sub-graph counted once."""
-        return _copied(self.graph)
+        return total(copied(self.graph))
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
@@ -51,7 +56,7 @@ class Stage:
 STEPS: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer", infer),
     ("decompose", lambda graph: decompose(graph, "builtin")),
-    *PASSES,
+    *((name, partial(everywhere, change=rewrite)) for name, rewrite in PASSES),
     ("fuse", fuse),
     ("place", place),
 )
@@ -66,17 +71,39 @@ def passes(graph: Graph) -> list[Stage]:
 
 
 def explain(stages: Sequence[Stage], nodes: bool = False) -> str:
-    """For each pass its nodes by kind and what it changed; the listing of the graph after it with `nodes`."""
+    """For each pass its nodes by kind and what it changed, or with `nodes` the listing of the graph after it;
+    at last what has become of the copies.
+    """
     sections, before = list[str](), dict[str, tuple[str, ...]]()
     for stage in stages:
         counts = Counter(node.op for node in stage.nodes)
         told = ", ".join(f"{count} {op}" for op, count in counts.most_common())
-        copies = f"; copies {stage.copied} bytes" if stage.name not in ("import", "infer") else ""
-        title = f"== {stage.name}: {counts.total()} nodes ({told}){copies}\n"
+        moved = f"; copies {stage.copied} bytes" if stage.name not in ("import", "infer") else ""
+        title = f"== {stage.name}: {counts.total()} nodes ({told}){moved}\n"
         changed = changes(before, stage.kinds) if before else ""
         sections.append(title + (listing(stage.graph) if nodes else changed))
         before = stage.kinds
-    return "\n".join(sections)
+    return "\n".join([*sections, copy_lines(copies_of(stages), nodes)])
+
+
+def copies_of(stages: Sequence[Stage]) -> Account:
+    """The account of the copies, from the decomposition to the last stage."""
+    first = [stage.name for stage in stages].index("decompose")
+    return account([(stage.name, stage.graph) for stage in stages[first:]])
+
+
+def copy_lines(found: Account, every: bool = False) -> str:
+    """The copies that the passes did away with, by cause, and the largest of those that stay."""
+    kept = sum(row.nbytes for row in found.kept)
+    text = f"== copies: {found.nbytes} bytes decomposed, {kept} bytes in the end\n"
+    for row in found.removed:
+        text += f"  {row.nbytes:12} bytes of {row.nodes:4} RASTER: {row.cause}\n"
+    shown = found.kept if every else found.kept[:MAX_KEPT]
+    for left in shown:
+        sources, readers = (" and ".join(dict.fromkeys(names)) for names in (left.sources, left.readers))
+        text += f"  {left.nbytes:12} bytes stay: {sources}, for {readers}\n"
+    more = found.kept[len(shown) :]
+    return text + (f"  {sum(row.nbytes for row in more):12} bytes stay in {len(more)} more\n" if more else "")
 
 
 def changes(before: Mapping[str, tuple[str, ...]], after: Mapping[str, tuple[str, ...]]) -> str:
@@ -111,17 +138,6 @@ def _walk(graph: Graph) -> Iterator[Node]:
         yield node
         for part in subgraphs(node.attrs).values():
             yield from _walk(part)
-
-
-def _copied(graph: Graph) -> int:
-    total = 0
-    for node in graph.nodes:
-        total += sum(map(_copied, subgraphs(node.attrs).values()))
-        if isinstance(node.attrs, Raster):
-            out = graph.values[node.outputs[0]]
-            moved = sum(math.prod(region.sizes) for region in node.attrs.regions)
-            total += (moved + (out.elements if node.attrs.fill is not None else 0)) * out.dtype.size
-    return total
 
 
 # ---------------------------------------------------------------- every node

@@ -1,7 +1,8 @@
 """The passes of a model as one picture (SVG): a row for each of its operators, a column for each pass.
 
 Every node that an operator is made of is a chip in the column of the pass; where a pass does away with a
-copy, its chip is gone. Lines on the left say which operator reads from which.
+copy, its chip is gone. Lines on the left say which operator reads from which; below is the account of the
+copies.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from runtime.explain import Stage, attributes
+from runtime.explain import Stage, attributes, copies_of, copy_lines
 from runtime.graph import Graph, Node
 
 COLOURS = {
@@ -30,8 +31,10 @@ COLOURS = {
     "LOOP": "#8d99ae",
 }
 OTHER = "#adb5bd"
-ROW, CHIP, GAP, LINES = 34, 20, 6, 110
-"""Pixels: the heights of a row and a chip, the space between things, the width of the lines on the left."""
+ROW, CHIP, LINE, GAP, LINES = 34, 20, 16, 6, 110
+"""Pixels: the heights of a row, a chip and a line of text, the space between things, the width of the
+lines on the left.
+"""
 BOX, COLUMN = 330, 330
 """Widths of an operator's box, and of the widest column, after which chips go on below."""
 START, HEAD = float(LINES + BOX + 3 * GAP), 74
@@ -68,7 +71,9 @@ def picture(title: str, stages: Sequence[Stage]) -> str:
     heights = [max([ROW, *(_height(column, source) for column in columns)]) for source in sources]
     tops = [*itertools.accumulate(heights, initial=HEAD)]
     place: dict[str, float] = dict(zip(sources, tops, strict=False))
-    width, height = START + sum(column.width + 2 * GAP for column in columns), tops[-1] + 2 * GAP
+    told = copy_lines(copies_of(stages)).splitlines()
+    width = START + sum(column.width + 2 * GAP for column in columns)
+    height = tops[-1] + (len(told) + 1) * LINE
     body = [_band(width, tops[i], heights[i]) for i in range(1, len(sources), 2)]
     body += _headings(title, stages, columns)
     body += [line for source in sources for line in _operator(model, source, place[source])]
@@ -77,6 +82,9 @@ def picture(title: str, stages: Sequence[Stage]) -> str:
     for column in columns:
         body += [line for source, nodes in column.rows.items() for line in _chips(nodes, left, place[source])]
         left += column.width + 2 * GAP
+    body += [
+        _text(LINES, tops[-1] + (i + 1) * LINE, line.strip("= "), "small") for i, line in enumerate(told)
+    ]
     size = f'width="{width:.0f}" height="{height}" viewBox="0 0 {width:.0f} {height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', f"<style>{STYLE}</style>"
     return "\n".join([*head, '<rect class="page" width="100%" height="100%"/>', *body, "</svg>", ""])

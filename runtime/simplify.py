@@ -15,7 +15,7 @@ from types import MappingProxyType
 from runtime.atoms import ATOMS, Raster, Rng
 from runtime.backends import reference
 from runtime.compose import compose, normalise
-from runtime.control import map_subgraphs
+from runtime.control import everywhere
 from runtime.graph import ABSENT, Array, Graph, Node, Signature, Value
 from runtime.strides import is_dense
 
@@ -25,9 +25,8 @@ FOLD_LIMIT = 64 << 20
 
 def simplify(graph: Graph) -> Graph:
     """The same function of the same inputs and outputs, with fewer nodes and values. Value ids change."""
-    graph = map_subgraphs(graph, simplify)
     for _, rewrite in PASSES:
-        graph = rewrite(graph)
+        graph = everywhere(graph, rewrite)
     return graph
 
 

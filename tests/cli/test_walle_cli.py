@@ -83,6 +83,15 @@ def test_run_prints_what_sinks_would_get() -> None:
     assert all(f"_is_{item['label']}.png" in item["name"] for item in items)
 
 
+def test_explain_accounts_for_the_copies() -> None:
+    done = walle("explain", "specs/models/digits_int8.tflite", "--json")
+    told = json.loads(done.stdout)
+    passes, copies = {stage["pass"]: stage for stage in told["passes"]}, told["copies"]
+    assert copies["nbytes"] == passes["decompose"]["copied_bytes"] > 0
+    assert sum(row["nbytes"] for row in copies["kept"]) == passes["place"]["copied_bytes"]
+    assert copies["nbytes"] == sum(row["nbytes"] for row in (*copies["removed"], *copies["kept"]))
+
+
 def test_a_board_never_loads_the_server() -> None:
     code = "import edge_agent.__main__, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.explain import changes, explain, passes
+from runtime.copies import Account, Copied
+from runtime.explain import changes, copy_lines, explain, passes
 from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec, write
 from runtime.importers.tflite import load
 from runtime.simplify import PASSES
@@ -44,6 +45,19 @@ def test_a_pass_says_what_it_changed():
     assert "1 x RESHAPE: RESHAPE -> RASTER  (#2)" in decomposed
     assert "1 x RESHAPE: RASTER -> nothing  (#2)" in text
     assert "copies 0 bytes" in text.split("== place: ")[1]
+
+
+def test_the_copies_are_accounted_for():
+    text = explain(passes(load(write(MODEL), "model")))
+    assert text.endswith(
+        "== copies: 16 bytes decomposed, 0 bytes in the end\n"
+        "            16 bytes of    1 RASTER: one value with what they copied\n"
+    )
+    account = Account(2, 72, (), tuple(Copied(8, ("A#0", "A#0"), ("GEMM", "MAP")) for _ in range(9)))
+    lines = copy_lines(account).splitlines()
+    assert lines[1] == "             8 bytes stay: A#0, for GEMM and MAP"
+    assert lines[-1] == "             8 bytes stay in 1 more"
+    assert len(copy_lines(account, every=True).splitlines()) == 10
 
 
 def test_the_passes_are_the_pipeline():

@@ -29,6 +29,7 @@ def test_rows_columns_and_chips():
     columns = [stage for stage in stages if stage.name in shown]
     assert [stage.name for stage in columns][:1] == ["decompose"]
     assert "infer" not in shown
+    assert shown[-2] == "copies: 16 bytes decomposed, 0 bytes in the end"
     chips = Counter(node.op for stage in columns for node in stage.nodes)
     assert {op: shown.count(op) for op in chips} == chips
 
