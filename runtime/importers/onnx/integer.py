@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from runtime.graph import DType, Shape
-from runtime.importers.onnx import conv, elementwise, matrix, pool, views
+from runtime.importers.onnx import binary, conv, elementwise, matrix, pool, views
 from runtime.importers.onnx.conv import check, convolved
 from runtime.importers.onnx.matrix import product
 from runtime.importers.onnx.qdq import BYTES, sums
@@ -197,8 +197,8 @@ ROWS: dict[str, Row] = {
     "QLinearMatMul": Row(qlinear_matmul, (8, 8)),
     "QLinearConv": Row(qlinear_conv, (8, 9), {**ATTRIBUTES, "group": 1}),
     "com.microsoft.QGemm": Row(qgemm, (6, 9), {"alpha": 1.0, "transA": 0, "transB": 0}),
-    "com.microsoft.QLinearAdd": of_floats(elementwise.ROWS["Add"], 2),
-    "com.microsoft.QLinearMul": of_floats(elementwise.ROWS["Mul"], 2),
+    "com.microsoft.QLinearAdd": of_floats(binary.ROWS["Add"], 2),
+    "com.microsoft.QLinearMul": of_floats(binary.ROWS["Mul"], 2),
     "com.microsoft.QLinearSigmoid": of_floats(elementwise.ROWS["Sigmoid"]),
     "com.microsoft.QLinearLeakyRelu": of_floats(elementwise.ROWS["LeakyRelu"]),
     "com.microsoft.QLinearSoftmax": of_floats(SOFTMAX, known={"opset": OPSETS}),

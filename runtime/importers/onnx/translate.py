@@ -8,6 +8,7 @@ from dataclasses import replace
 from runtime.errors import ModelError
 from runtime.graph import Graph, Shape, Value
 from runtime.importers.onnx import (
+    binary,
     constant,
     control,
     conv,
@@ -24,14 +25,16 @@ from runtime.importers.onnx import (
     resize,
     views,
 )
+from runtime.importers.onnx.builder import Builder, Room
 from runtime.importers.onnx.reader import declared_shapes, parse
-from runtime.importers.onnx.translation import Builder, Room, Row
+from runtime.importers.onnx.translation import Row
 from runtime.importers.onnx.walk import bind, numbered, own, results_of, walk
 from runtime.shapes.operands import checked
 
 __all__ = ["declared_shapes", "load"]
 
 ROWS: dict[str, Row] = {
+    **binary.ROWS,
     **constant.ROWS,
     **control.ROWS,
     **conv.ROWS,

@@ -1,8 +1,7 @@
-"""What every translation of an ONNX operator works with: the graph that grows, and one node of the file.
+"""What every translation of an ONNX operator works with: one node of the file.
 
 A translation is a function of one `Translation`: it reads operands and attributes, emits GRAPH operators, and
-returns the ids of the node's outputs. All shapes are known while it runs, and small values that depend on
-constants only are computed on the way: models work out shapes, axes and sizes in nodes of their own.
+returns the ids of the node's outputs.
 """
 
 from __future__ import annotations
@@ -15,157 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from runtime.backends import reference
-from runtime.control import MAX_DEPTH, Control
-from runtime.decompose import decompose
+from runtime.control import Control
 from runtime.errors import ModelError, UnsupportedError
-from runtime.graph import ABSENT, Array, DType, Graph, Node, Quantization, Shape, Value
-from runtime.importers.onnx.layout import Order, put_off
-from runtime.importers.onnx.reader import MAX_NODES, Body, Kind, Step
-from runtime.infer import infer
-from runtime.operators import MANY, OPERATORS
+from runtime.graph import Array, DType, Shape, Value
+from runtime.importers.onnx.builder import Builder
+from runtime.importers.onnx.reader import Body, Kind, Step
+from runtime.operators import MANY
 from runtime.shapes.operands import MAX_LIST
 
 MAX_CONSTANT = 1 << 24
 """Elements of a constant that no file holds but a node describes (ConstantOfShape, Range, Expand ...)."""
-MAX_MADE, MAX_SHARING = 1 << 26, 8
-"""Bytes of all constants together: a fixed number, and so many times the file."""
-ATTRIBUTES: Mapping[str, Any] = MappingProxyType(
-    {
-        "fused_activation_function": "NONE",
-        "padding": "VALID",
-        **dict.fromkeys(("stride_w", "stride_h", "dilation_w_factor", "dilation_h_factor"), 1),
-    }
-)
-"""What an attribute is that a translation does not give; any other is 0."""
-
-
-@dataclass(slots=True)
-class Room:
-    """What all graphs of a file together may still take: bytes of constants, operators."""
-
-    constants: int
-    nodes: int = MAX_NODES
-
-    @staticmethod
-    def of(file_bytes: int) -> Room:
-        return Room(MAX_MADE + MAX_SHARING * file_bytes)
-
-
-class Builder:
-    """A graph so far; `depth` says how many others it is inside of.
-
-    `makers` has the node of each value, `stored` the integers that a float value is known to be of.
-    """
-
-    def __init__(self, name: str, opset: int, rows: Mapping[str, Row], room: Room, depth: int = 0) -> None:
-        self.name, self.opset, self.rows, self.room, self.depth = name, opset, rows, room, depth
-        self.values, self.nodes = list[Value](), list[Node]()
-        self.turned = dict[int, tuple[int, Order]]()
-        self.makers, self.stored = dict[int, Node](), dict[int, int]()
-
-    def inner(self) -> Builder:
-        """One for a graph inside this one."""
-        if self.depth == MAX_DEPTH:
-            raise ModelError(f"{self.name}: graphs inside each other more than {MAX_DEPTH} deep")
-        return Builder(self.name, self.opset, self.rows, self.room, self.depth + 1)
-
-    def add(self, value: Value) -> int:
-        self.values.append(value)
-        return len(self.values) - 1
-
-    def constant(self, data: Array, name: str, quantization: Quantization | None = None) -> int:
-        self.room.constants -= data.nbytes
-        if self.room.constants < 0:
-            raise UnsupportedError(f"{self.name}: {name}: the constants that the nodes make are too large")
-        array = np.require(data, requirements="C")
-        return self.add(Value(name, data.shape, DType.of(data), quantization, array))
-
-    def emit(
-        self, op: str, inputs: Sequence[int], outputs: Sequence[Value], source: str, **attrs: Any
-    ) -> list[int]:
-        """One GRAPH operator; the ids of its outputs, whose shapes are inferred.
-
-        It comes before the transposes that made its operands where it can. Computed at once where everything
-        is constant and small. Raises UnsupportedError for an operator that the engine does not have.
-        """
-        if op not in OPERATORS:
-            raise UnsupportedError(f"{self.name}: {source}: needs {op}, which the engine does not have yet")
-        given = {name: ATTRIBUTES.get(name, 0) for name in OPERATORS[op].fields} | attrs
-        if (plan := put_off(self.values, self.turned, op, inputs, given)) is None:
-            return self._emit(op, inputs, outputs, source, given)
-        operands = [
-            o if isinstance(o, int) else self.constant(o, f"{source}/turned", self._scale_of(i))
-            for o, i in zip(plan.operands, inputs, strict=True)
-        ]
-        made = self._emit(op, operands, outputs, source, plan.attrs)
-        return [self.transpose(index, plan.order, source) for index in made]
-
-    def _scale_of(self, index: int) -> Quantization | None:
-        """One that holds wherever the elements go."""
-        q = self.values[index].quantization
-        return q if q is not None and len(q.scale) == 1 else None
-
-    def transpose(self, index: int, order: Order, source: str) -> int:
-        """A value with its axes in another order: of what it was made of, where a transpose made it."""
-        if index in self.turned:
-            index, first = self.turned[index]
-            order = tuple(first[axis] for axis in order)
-        if order == tuple(range(len(order))):
-            return index
-        value = self.values[index]
-        axes = self.constant(np.array(order, np.int32), f"{source}/order")
-        result = Value(f"{value.name}/turned", (), value.dtype, value.quantization)
-        (made,) = self._emit("TRANSPOSE", [index, axes], [result], source, {})
-        self.turned[made] = index, order
-        return made
-
-    def _emit(
-        self,
-        op: str,
-        inputs: Sequence[int],
-        outputs: Sequence[Value],
-        source: str,
-        attrs: Mapping[str, Any],
-    ) -> list[int]:
-        operands = [self.values[i] for i in inputs if i != ABSENT]
-        ids = iter(range(len(operands)))
-        local = tuple(ABSENT if i == ABSENT else next(ids) for i in inputs)
-        ends = tuple(range(len(operands), len(operands) + len(outputs)))
-        node = Node(op, local, ends, MappingProxyType(dict(attrs)), source)
-        alone = infer(Graph((*operands, *outputs), (node,), (), ends))
-        results = list(alone.values[len(operands) :])
-        if all(v.data is not None for v in operands) and all(v.elements <= MAX_LIST for v in results):
-            computed = reference.run(decompose(alone, "reference"), [])
-            return [self.add(replace(v, data=data)) for v, data in zip(results, computed, strict=True)]
-        numbers = [self.add(value) for value in results]
-        self.append(replace(node, inputs=tuple(inputs), outputs=tuple(numbers)))
-        return numbers
-
-    def again(self, node: Node, output: Value) -> int:
-        """A node like one that is there, of other operands and one output."""
-        return self._emit(node.op, node.inputs, [output], node.source, node.attrs)[0]
-
-    def control(
-        self, attrs: Control, inputs: Sequence[int], outputs: Sequence[Value], source: str
-    ) -> list[int]:
-        """A node with graphs of its own; the ids of its outputs, whose shapes are inferred."""
-        count = len(inputs)
-        ends = tuple(range(count, count + len(outputs)))
-        node = Node(attrs.NAME, tuple(range(count)), ends, attrs, source)
-        alone = infer(Graph((*(self.values[i] for i in inputs), *outputs), (node,), (), ends))
-        new = (*inputs, *(self.add(value) for value in alone.values[count:]))
-        (node,) = alone.nodes
-        ids = (tuple(new[i] for i in part) for part in (node.inputs, node.outputs))
-        self.append(replace(node, inputs=next(ids), outputs=next(ids)))
-        return list(new[count:])
-
-    def append(self, node: Node) -> None:
-        self.room.nodes -= 1
-        if self.room.nodes < 0:
-            raise UnsupportedError(f"{self.name}: {node.source}: more than {MAX_NODES} operators")
-        self.nodes.append(node)
-        self.makers |= dict.fromkeys(node.outputs, node)
 
 
 class Translation:
@@ -434,4 +292,4 @@ class Row:
 
 
 ANY = (1, MANY)
-__all__ = ["ANY", "Body", "Builder", "Kind", "Row", "Rule", "Translation"]
+__all__ = ["ANY", "Body", "Kind", "Row", "Rule", "Translation"]

@@ -10,9 +10,10 @@ import numpy as np
 
 from runtime.errors import ModelError, UnsupportedError
 from runtime.graph import ABSENT, Graph, Node
+from runtime.importers.onnx.builder import Builder
 from runtime.importers.onnx.layout import joined
 from runtime.importers.onnx.reader import Body, Kind, Step
-from runtime.importers.onnx.translation import Builder, Row, Translation
+from runtime.importers.onnx.translation import Row, Translation
 
 
 def numbered(builder: Builder, inputs: Sequence[int], outputs: Sequence[int]) -> Graph:
