@@ -92,6 +92,8 @@ def _wide(low: Lowering) -> Program:
         return call("square", call("sub", load(0), load(1)))
     if low.node.op == "FLOOR_DIV" and low.out.dtype in FLOATS:
         return call("floor", call("div", load(0), load(1)))
+    if low.node.op in ("MAXIMUM", "MINIMUM"):  # of which a NaN gives the second operand
+        return call(BINARY[low.node.op], load(1), load(0))
     return _clamped_wide(low, call(BINARY[low.node.op], load(0), load(1)))
 
 

@@ -76,6 +76,8 @@ CASES = [
         for source, target in product(WIDTHS, WIDTHS)
         for shape in bitcast_shapes(WIDTHS[source], WIDTHS[target])
     ),
+    Case("BITCAST", (X((3, 5), (0, 1), "uint8"),), types=("bool",)),
+    *(Case("BITCAST", (X((3, 4), dtype="bool"),), types=(target,)) for target in ("int8", "uint8", "int32")),
     *(
         Case("BITCAST", (X((4, 6), dtype="float32"),), types=I32, graphs=lambda _, steps=steps: chain(*steps))
         for steps in CHAINS

@@ -11,6 +11,7 @@ WIDE_SCALE, POWER = (1 / 128, 0), (1 / 64, 0)
 """Under 16 bits 256 times finer."""
 SQUARES = ("float32", "int8", "int32")
 WIDE = (*ALL, "int16")
+ODD = (np.nan, np.inf, -np.inf)
 
 
 def elu(x: Array) -> list[Array]:
@@ -49,6 +50,11 @@ CASES = [
         Case(op, (X(a), X(b)), types=(*WIDE, "int32", "int64"), same=True)
         for op in ("MAXIMUM", "MINIMUM")
         for a, b in (((2, 5), (2, 1)), ((4, 3), (4, 3)), ((2, 1, 3), (5, 1)), ((2, 3), ()))
+    ),
+    *(
+        Case(op, (X(a, among=ODD), X(b, among=ODD)), types=FLOAT, tolerance=0)
+        for op in ("MAXIMUM", "MINIMUM")
+        for a, b in (((2, 5), (2, 1)), ((40, 3), (40, 3)))
     ),
     *(
         Case("SQUARED_DIFFERENCE", (X(a, stored=left), X(b)), {}, SQUARES, out_scale=(0.2, -99))
