@@ -62,6 +62,7 @@ class Builder:
         self.values, self.nodes = list[Value](), list[Node]()
         self.turned = dict[int, tuple[int, Order]]()
         self.makers, self.stored = dict[int, Node](), dict[int, int]()
+        self.alike = dict[tuple[int, Quantization | None], int]()
 
     def inner(self) -> Builder:
         """One for a graph inside this one."""
@@ -90,6 +91,7 @@ class Builder:
         """
         if op not in OPERATORS:
             raise UnsupportedError(f"{self.name}: {source}: needs {op}, which the engine does not have yet")
+        inputs = [i if op == "DEQUANTIZE" else self._as_stored(i, source) for i in inputs]
         given = {name: ATTRIBUTES.get(name, 0) for name in OPERATORS[op].fields} | attrs
         if (plan := put_off(self.values, self.turned, op, inputs, given)) is None:
             return self._emit(op, inputs, outputs, source, given)
@@ -99,6 +101,25 @@ class Builder:
         ]
         made = self._emit(op, operands, outputs, source, plan.attrs)
         return [self.transpose(index, plan.order, source) for index in made]
+
+    def _as_stored(self, index: int, source: str) -> int:
+        """An operand of ONNX's own operators, which know of no scales."""
+        if index == ABSENT or self.values[index].dtype not in (DType.I8, DType.U8):
+            return index
+        return self.scaled(index, None, source)
+
+    def scaled(self, index: int, q: Quantization | None, source: str) -> int:
+        """The same numbers as a value of that scale, or of none: a view."""
+        value = self.values[index]
+        if value.quantization == q:
+            return index
+        if index in self.turned:
+            base, order = self.turned[index]
+            return self.transpose(self.scaled(base, q, source), order, source)
+        if (index, q) not in self.alike:
+            node = Node("RESHAPE", (index,), (), MappingProxyType({"new_shape": value.shape}), source)
+            self.alike[index, q] = self.again(node, replace(value, quantization=q, data=None))
+        return self.alike[index, q]
 
     def _scale_of(self, index: int) -> Quantization | None:
         """One that holds wherever the elements go."""

@@ -28,15 +28,6 @@ REACH = 255
 VIEWS = frozenset({"RESHAPE", "SLICE", "STRIDED_SLICE", "PAD"})
 
 
-def marked(t: Translation, index: int, q: Quantization) -> bool:
-    """Says of integers which scale they have; False where they have another one."""
-    if t.value(index).quantization not in (None, q):
-        return False
-    for i in (index, t.builder.turned.get(index, (index,))[0]):
-        t.builder.values[i] = replace(t.value(i), quantization=q)
-    return True
-
-
 def integers(t: Translation, index: int, q: Quantization, dtype: DType) -> int | None:
     """What a float value is once it is quantised, by operators on integers; None where there are none."""
     stored = _stored(t, index, MAX_BACK)

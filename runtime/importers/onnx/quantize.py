@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.graph import DType, Quantization
 from runtime.importers.onnx.elementwise import TYPES
-from runtime.importers.onnx.qdq import BYTES, integers, marked
+from runtime.importers.onnx.qdq import BYTES, integers
 from runtime.importers.onnx.reader import Kind
 from runtime.importers.onnx.translation import Row, Translation
 
@@ -59,10 +59,8 @@ def quantised(t: Translation, x: int, scale: int, zero: int, dtype: DType) -> in
     q = _known(t, x, scale, zero)
     if q is not None and dtype in BYTES and len(q.scale) == 1:
         made = integers(t, x, q, dtype)
-        if made is None:
-            made = stored(t, t.emit("DIV", x, scale), zero, dtype)
-            marked(t, made, q)
-        return made
+        if made is not None:
+            return made
     return stored(t, t.emit("DIV", x, scale), zero, dtype)
 
 
@@ -103,8 +101,8 @@ def dequantised(t: Translation, x: int, scale: int, zero: int, given: bool = Tru
         assert scales is not None and zeros is not None
         floats = (value.data.astype(np.float32) - zeros) * scales
         return t.builder.constant(floats, f"{t.source}/floats", q if value.dtype in BYTES else None)
-    if q is not None and value.dtype in BYTES and len(q.scale) == 1 and marked(t, x, q):
-        return t.emit("DEQUANTIZE", x, dtype=DType.F32)
+    if q is not None and value.dtype in BYTES and len(q.scale) == 1:
+        return t.emit("DEQUANTIZE", t.builder.scaled(x, q, t.source), dtype=DType.F32)
     return t.emit("MUL", centred(t, x, zero, given), scale)
 
 
