@@ -39,7 +39,11 @@ def normal_node(graph: Graph, node: Node) -> Node:
     if not isinstance(node.attrs, Raster):
         return node
     out = graph.values[node.outputs[0]]
-    raster = normalised(node.attrs, out.elements, out.dtype)
+    return trimmed(node, normalised(node.attrs, out.elements, out.dtype))
+
+
+def trimmed(node: Node, raster: Raster) -> Node:
+    """The node with this RASTER of its inputs, each of them once and only those that are read."""
     used = tuple(dict.fromkeys(node.inputs[region.input] for region in raster.regions))
     number = {value: i for i, value in enumerate(used)}
     regions = tuple(replace(r, input=number[node.inputs[r.input]]) for r in raster.regions)

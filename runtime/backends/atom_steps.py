@@ -11,7 +11,6 @@ import numpy as np
 import ckernels
 from ckernels import lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
-from runtime.backends.fuse import Depthwise, IndirectGemm, Table
 from runtime.backends.steps import (
     Fields,
     Locate,
@@ -26,6 +25,7 @@ from runtime.backends.steps import (
     view_of,
 )
 from runtime.errors import UnsupportedError
+from runtime.fused import Depthwise, IndirectGemm, Table
 from runtime.graph import ABSENT, FLOATS, DType, Node
 from runtime.primitives import FLOAT, PRIMITIVES
 from runtime.strides import collapse, is_dense

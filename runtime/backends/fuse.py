@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from runtime.atoms import Clamp, Gemm, Map, Raster, Region, Requantize, View
 from runtime.control import map_subgraphs
+from runtime.fused import Depthwise, IndirectGemm, Table
 from runtime.graph import Array, Graph, Node
 from runtime.strides import collapse, dense, is_dense
 
@@ -28,38 +29,6 @@ LEAST_CHUNK = 3
 
 MOST_ENTRIES = 1 << 22
 """Of a table: a larger one would cost more memory than it saves."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """`rows[m, t]` (int32): the element of the input where chunk t of row m starts, -1 where the chunk is all
-    `fill`.
-    """
-
-    rows: Array
-    chunk: int
-    fill: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class IndirectGemm:
-    """`gemm`, whose A is read through `table` from the first input."""
-
-    gemm: Gemm
-    table: Table
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Depthwise:
-    """out[m, c] = epilogue(sum_t (in[rows[m, t] + c] - in_zero) * weights[t, c] + bias[c]); no zero point in
-    weights.
-    """
-
-    table: Table
-    weights: Array
-    bias: Array
-    in_zero: int
-    epilogue: Clamp | Requantize
 
 
 def columns_first(taps: int) -> list[int]:
@@ -118,7 +87,7 @@ class _Finder:
         if found is None or found[1].chunk < LEAST_CHUNK:
             return None
         attrs = IndirectGemm(gemm, joined(found[1]))
-        return replace(node, op="INDIRECT_GEMM", inputs=(found[0], *node.inputs[1:]), attrs=attrs)
+        return replace(node, op=IndirectGemm.NAME, inputs=(found[0], *node.inputs[1:]), attrs=attrs)
 
     def depthwise(self, node: Node, gemm: Gemm) -> Node | None:
         channels, weights = gemm.batch, self.values[node.inputs[1]].data
@@ -141,7 +110,7 @@ class _Finder:
         order = columns_first(gemm.k)
         table = replace(table, rows=np.ascontiguousarray(table.rows[:, order]))
         attrs = Depthwise(table, taps[order], last[0].astype(taps.dtype), gemm.a_zero, last[1])
-        return replace(node, op="DEPTHWISE", inputs=(source,), outputs=readers[0].outputs, attrs=attrs)
+        return replace(node, op=Depthwise.NAME, inputs=(source,), outputs=readers[0].outputs, attrs=attrs)
 
     # ---------------------------------------------------------------- RASTER -> table
 

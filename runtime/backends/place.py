@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from runtime.atoms import MAX_RANK, Gemm, Map, Raster, Region
-from runtime.backends.fuse import IndirectGemm
-from runtime.compose import Source
+from runtime.compose import Source, trimmed
 from runtime.control import map_subgraphs
+from runtime.fused import IndirectGemm
 from runtime.graph import ABSENT, Graph, Node
 from runtime.memory import aligned
 from runtime.raster import Copies, injective, one_view, split, unsplit
@@ -88,7 +88,7 @@ class _Placer:
             for region, index in zip(raster.regions, copied, strict=True)
             if copied.count(index) > 1 or not self.place(at, region, index)
         ]
-        self.nodes[at] = replace(self.nodes[at], attrs=replace(raster, regions=tuple(left)))
+        self.nodes[at] = trimmed(self.nodes[at], replace(raster, regions=tuple(left)))
 
     def place(self, at: int, region: Region, index: int) -> bool:
         """Whether the value now lives where the region would have copied it."""

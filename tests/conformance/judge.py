@@ -76,7 +76,9 @@ def agreed(graph: Graph, runs: list[list[Array]], where: str) -> list[Array]:
     small = simplify(atoms)
     check(small, "ATOMIC")
     defined, simplified = (each(ReferenceExecutor(graph).run, runs) for graph in (atoms, small))
-    computed = each(CpuBackend().lower(place(fuse(small))).run, runs)
+    program = place(fuse(small))
+    check(program, "PROGRAM")
+    computed = each(CpuBackend().lower(program).run, runs)
     for i, want in enumerate(defined):
         np.testing.assert_array_equal(want, simplified[i], f"{where} output {i}: simplified")
         as_defined(computed[i], want, f"{where} output {i}: kernels against their definition")

@@ -13,10 +13,13 @@ from runtime.atoms import Gemm, Map, Raster
 from runtime.backends import control_steps
 from runtime.backends.base import TensorInfo
 from runtime.backends.cpu import CpuBackend
+from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.compile import Model
 from runtime.control import Loop, subgraphs
 from runtime.errors import ModelError, RunError, UnsupportedError
 from runtime.graph import Array, Graph, Node
+from runtime.verify import check
 
 BACKEND = CpuBackend()
 MOST_WORK = 1 << 20
@@ -34,8 +37,10 @@ def survive(data: bytes, name: str) -> None:
         importers.declared_shapes(data, name)
         if work(atoms) > MOST_WORK:
             return
+        placed = place(fuse(atoms))
+        check(placed, "PROGRAM")
         with mock.patch.object(control_steps, "MAX_TRIPS", MOST_TRIPS):
-            program = BACKEND.compile(model)
+            program = BACKEND.lower(placed)
         for _ in range(2):
             program.run([drawn(data, tensor) for tensor in program.inputs])
 

@@ -52,6 +52,7 @@ def placed(graph: Graph) -> Graph:
     """The graph with its parts in place, after that gave the bits of the graph, by element and in C."""
     check(graph, "ATOMIC")
     small, rng = place(graph), np.random.default_rng(0)
+    check(small, "PROGRAM")
     feed = [rng.integers(-3, 4, graph.values[i].shape).astype(np.float32) for i in graph.inputs]
     want = [array.tobytes() for array in reference.run(graph, feed)]
     assert [array.tobytes() for array in in_place(small, feed)] == want

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from runtime.backends import reference
+from runtime.backends.fuse import fuse
+from runtime.backends.place import place
 from runtime.decompose import decompose
 from runtime.graph import Graph
 from runtime.importers.tflite import load
@@ -58,6 +60,7 @@ def test_against_tflite(
     check(graph, "GRAPH")
     atoms = simplify(decompose(graph, "reference"))
     check(atoms, "ATOMIC")
+    check(place(fuse(atoms)), "PROGRAM")
     interpreter = tflite_interpreter(model, resolver)
     rng = np.random.default_rng(1)
     for _ in range(2):

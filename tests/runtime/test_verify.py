@@ -23,6 +23,7 @@ from runtime.atoms import (
     View,
 )
 from runtime.errors import VerifyError
+from runtime.fused import Depthwise, IndirectGemm, Table
 from runtime.graph import DType, Graph, Node, Value
 from runtime.verify import check
 
@@ -76,7 +77,8 @@ BROKEN = [
     ("raster", region(sizes=(3, -4)), r"sizes \(3, -4\)"),
     ("raster", region(sizes=(3, 3)), "leaves gaps without a fill"),
     ("raster", region(input=1), "region of input 1"),
-    ("gemm", replace(GEMM, k=5), r"addresses 0\.\.12 of 12"),
+    ("gemm", replace(GEMM, k=5), r"addresses 0\.\.20 of 20"),
+    ("gemm", replace(GEMM, a=View(1, (0, 4, 1))), r"addresses 1\.\.12 of 12"),
     ("gemm", replace(GEMM, epilogue=None), "floats take a Clamp"),
     ("gemm", replace(GEMM, n=4), "5 elements, not 4"),
     ("gemm", replace(GEMM, m=0), "sizes"),
@@ -126,6 +128,95 @@ def test_types_are_checked(name):
     else:
         with pytest.raises(VerifyError):
             check(graph_of(atom, wrong, outputs), "ATOMIC")
+
+
+# -------------------------------------------------------------------- level PROGRAM
+
+ROWS = np.array([[0, 4], [4, -1], [8, 0]], np.int32)
+TABLE = Table(ROWS, 4, 0.0)
+INDIRECT = IndirectGemm(replace(GEMM, k=8, b=View(0, (0, 1, 8))), TABLE)
+PER_CHANNEL = Depthwise(TABLE, np.ones((2, 4), np.float32), np.zeros(4, np.float32), 0, Clamp())
+REQUANTIZED = replace(
+    PER_CHANNEL,
+    weights=np.ones((2, 4), np.int32),
+    bias=np.zeros(4, np.int32),
+    epilogue=Requantize((2**30,) * 4, (-3,) * 4, 0, -128, 127),
+)
+FUSED = {
+    "indirect": (INDIRECT, [F12, ((40,), F32)], [((15,), F32)]),
+    "depthwise": (PER_CHANNEL, [F12], [F12]),
+    "integer depthwise": (REQUANTIZED, [Q12], [Q12]),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_fused_kernel_is_of_the_program_only(name):
+    graph = graph_of(*FUSED[name])
+    check(graph, "PROGRAM")
+    with pytest.raises(VerifyError, match="not an operator of level ATOMIC"):
+        check(graph, "ATOMIC")
+
+
+def table(entry, chunk=4):
+    return Table(np.where(ROWS == 8, np.int32(entry), ROWS), chunk, 0.0)
+
+
+BROKEN_FUSED = [
+    ("indirect", replace(INDIRECT, table=table(9)), r"a table of -1\.\.12 of 12"),
+    ("indirect", replace(INDIRECT, table=table(-2)), r"a table of -2\.\.7 of 12"),
+    ("indirect", replace(INDIRECT, table=table(0, 5)), r"a table for \(3, 10\), expected \(3, 8\)"),
+    ("indirect", replace(INDIRECT, table=replace(TABLE, rows=ROWS.astype(np.int64))), "a table for"),
+    ("indirect", replace(INDIRECT, gemm=replace(INDIRECT.gemm, batch=2)), "a batch of 2"),
+    ("depthwise", replace(PER_CHANNEL, table=table(9)), r"a table of -1\.\.12 of 12"),
+    ("depthwise", replace(PER_CHANNEL, table=Table(ROWS[:2], 4, 0.0)), "12 elements, not 8"),
+    ("depthwise", replace(PER_CHANNEL, bias=np.zeros(3, np.float32)), "weights and bias"),
+    ("depthwise", replace(PER_CHANNEL, weights=np.ones((2, 4))), "weights and bias of"),
+    ("depthwise", replace(REQUANTIZED), "f32 to f32, expected bytes"),
+    ("integer depthwise", replace(PER_CHANNEL), "types i8 i8, expected f32 f32"),
+    ("integer depthwise", replace(REQUANTIZED, in_zero=200), "zero point 200 of i8"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "message"), BROKEN_FUSED, ids=[f"{name}-{text}" for name, _, text in BROKEN_FUSED]
+)
+def test_a_fused_kernel_that_breaks_a_promise_is_refused(name, kernel, message):
+    with pytest.raises(VerifyError, match=f"node 0 .* from TEST#0: .*{message}"):
+        check(graph_of(kernel, *FUSED[name][1:]), "PROGRAM")
+
+
+def halves(*atoms):
+    """A value that these nodes write, each a part, from the first."""
+    values = tuple(Value(f"v{i}", (12,), F32) for i in range(2))
+    nodes = tuple(Node(atom.NAME, (0,), (1,), atom, "TEST#0") for atom in atoms)
+    return Graph(values, nodes, (0,), (1,))
+
+
+def half(first, **changes):
+    return Raster((Region(0, View(first, (1,)), View(first, (1,)), (6,)),), **changes)
+
+
+def test_parts_of_a_value_are_of_the_program_only():
+    check(halves(half(0), half(6)), "PROGRAM")
+    with pytest.raises(VerifyError, match="leaves gaps without a fill"):
+        check(halves(half(0), half(6)), "ATOMIC")
+
+
+@pytest.mark.parametrize(
+    ("atoms", "written"),
+    [
+        ([half(0), half(6), half(0)], 18),
+        ([half(0), half(6, fill=0.0)], 6),
+        ([Reduce("max", 12, 1, 1), half(0)], 6),
+    ],
+    ids=["written twice", "a fill of the whole", "a kernel that writes the whole"],
+)
+def test_parts_are_all_of_a_value_once(atoms, written):
+    with pytest.raises(VerifyError, match=f"value 'v1': {written} of 12 are written"):
+        check(halves(*atoms), "PROGRAM")
+
+
+# -------------------------------------------------------------------- graphs
 
 
 def test_order_and_sources():

@@ -1,0 +1,48 @@
+"""What the cpu backend has kernels for beside the atoms: each stands for several atoms, where
+`backends/fuse.py` finds them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from runtime.atoms import Clamp, Gemm, Requantize
+from runtime.graph import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """`rows[m, t]` (int32): the element of the input where chunk t of row m starts, -1 where the chunk is all
+    `fill`.
+    """
+
+    rows: Array
+    chunk: int
+    fill: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndirectGemm:
+    """`gemm`, whose A is read through `table` from the first input."""
+
+    NAME: ClassVar = "INDIRECT_GEMM"
+    gemm: Gemm
+    table: Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Depthwise:
+    """out[m, c] = epilogue(sum_t (in[rows[m, t] + c] - in_zero) * weights[t, c] + bias[c]); no zero point in
+    weights.
+    """
+
+    NAME: ClassVar = "DEPTHWISE"
+    table: Table
+    weights: Array
+    bias: Array
+    in_zero: int
+    epilogue: Clamp | Requantize
+
+
+FUSED = (IndirectGemm, Depthwise)

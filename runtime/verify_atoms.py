@@ -1,0 +1,329 @@
+"""What an atom promises: every address inside its value, every operand of a type that the kernels expect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from runtime.atoms import (
+    MAX_RANK,
+    Clamp,
+    Gather,
+    Gemm,
+    Map,
+    Raster,
+    Reduce,
+    Requantize,
+    Rng,
+    Scatter,
+    Sort,
+    View,
+)
+from runtime.errors import VerifyError
+from runtime.fused import Depthwise, IndirectGemm, Table
+from runtime.graph import DType, Shape, Value
+from runtime.primitives import COMPUTE_TYPES, FLOAT, PRIMITIVES
+from runtime.quantized import I32_MAX
+from runtime.strides import extent
+
+MAX_STACK = 32
+"""Scalars that a MAP program may hold at once; kernels keep that many."""
+
+BYTES = frozenset({DType.I8, DType.U8})
+SMALL = BYTES | {DType.I16}
+NUMBERS = frozenset({DType.F32, DType.I8, DType.U8, DType.I16, DType.I32, DType.I64})
+INDEX = frozenset({DType.I32, DType.I64})
+RANGES = {dtype: (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max)) for dtype in SMALL | INDEX}
+
+
+def require(condition: bool, where: str, what: str) -> None:
+    """Raises VerifyError."""
+    if not condition:
+        raise VerifyError(f"{where}: {what}")
+
+
+class Site:
+    """One atom's operands, and the questions that are asked of every atom; `partly` where other nodes write
+    the rest of its output.
+    """
+
+    def __init__(self, where: str, inputs: list[Value], outputs: list[Value], partly: bool = False) -> None:
+        self.where, self.inputs, self.outputs, self.partly = where, inputs, outputs, partly
+
+    def require(self, condition: bool, what: str) -> None:
+        require(condition, self.where, what)
+
+    def counts(self, inputs: int, outputs: int = 1) -> None:
+        got = len(self.inputs), len(self.outputs)
+        self.require(got == (inputs, outputs), f"{got} inputs and outputs, expected {(inputs, outputs)}")
+
+    def types(self, *expected: DType) -> None:
+        got = tuple(value.dtype for value in (*self.inputs, *self.outputs))
+        self.require(got == expected, f"types {_names(got)}, expected {_names(expected)}")
+
+    def view(self, view: View, sizes: Shape, value: Value) -> None:
+        """Every address inside the value."""
+        ranks = len(sizes), len(view.strides)
+        if not ranks[0] == ranks[1] <= MAX_RANK:
+            self.require(False, f"ranks {ranks}, the most is {MAX_RANK}")
+        if min(sizes, default=1) < 0:
+            self.require(False, f"sizes {sizes}")
+        (low, high), elements = extent(view, sizes), value.elements
+        inside = low >= 0 and high < max(elements, 1) if high >= low else True
+        if not (inside and (0 in sizes or elements > 0)):
+            self.require(False, f"addresses {low}..{high} of {elements}")
+
+    def holds(self, value: Value, elements: int) -> None:
+        self.require(
+            value.elements == elements, f"{value.name!r} has {value.elements} elements, not {elements}"
+        )
+
+
+def _names(types: tuple[DType, ...]) -> str:
+    return " ".join(dtype.value for dtype in types)
+
+
+def _raster(at: Site, attrs: Raster) -> None:
+    at.require(len(at.outputs) == 1, "has one output")
+    out, covered = at.outputs[0], 0
+    if attrs.mode == "add" or out.dtype is DType.BOOL:
+        at.types(*(out.dtype,) * (len(at.inputs) + 1))
+    for value in at.inputs:
+        at.require(value.dtype.size == out.dtype.size, f"{value.dtype.value} copied to {out.dtype.value}")
+    for region in attrs.regions:
+        at.require(0 <= region.input < len(at.inputs), f"region of input {region.input}")
+        at.view(region.source, region.sizes, at.inputs[region.input])
+        at.view(region.destination, region.sizes, out)
+        covered += int(np.prod(region.sizes, dtype=object))
+    at.require(
+        at.partly or attrs.fill is not None or attrs.mode == "add" or covered >= out.elements,
+        "leaves gaps without a fill",
+    )
+
+
+def _gemm(at: Site, attrs: Gemm) -> None:
+    _product(at, attrs)
+    at.view(attrs.a, (attrs.batch, attrs.m, attrs.k), at.inputs[0])
+
+
+def _product(at: Site, attrs: Gemm) -> None:
+    """All but how A is read."""
+    at.counts(3 if len(at.inputs) > 2 else 2)
+    sizes = attrs.batch, attrs.m, attrs.n, attrs.k
+    at.require(min(sizes) >= 1, f"sizes {sizes}")
+    a, b, out = at.inputs[0], at.inputs[1], at.outputs[0]
+    at.view(attrs.b, (attrs.batch, attrs.k, attrs.n), b)
+    at.view(attrs.c, (attrs.batch, attrs.m, attrs.n), out)
+    if len(at.inputs) > 2:
+        at.holds(at.inputs[2], attrs.n)
+    epilogue = attrs.epilogue
+    if a.dtype is DType.F32:
+        at.require(
+            isinstance(epilogue, Clamp) and not attrs.a_zero and not attrs.b_zero, "floats take a Clamp"
+        )
+        at.types(*(DType.F32,) * (len(at.inputs) + 1))
+        return
+    if a.dtype is DType.I16:
+        at.counts(2)
+        at.require(
+            b.dtype in (DType.I8, DType.I16) and out.dtype in INDEX, "i16 takes i8 or i16 to i32 or i64"
+        )
+        at.require(
+            epilogue is None and not attrs.a_zero and not attrs.b_zero, "i16 takes neither epilogue nor zeros"
+        )
+        return
+    wide = {value.dtype for value in at.inputs[2:]} | ({out.dtype} if epilogue is None else set())
+    at.require({a.dtype, b.dtype} <= BYTES and wide <= {DType.I32}, "operands are bytes, bias and sums i32")
+    at.require(isinstance(epilogue, Requantize) or epilogue is None, "bytes take a Requantize")
+    for zero, value in ((attrs.a_zero, a), (attrs.b_zero, b)):
+        at.require(_fits(zero, value.dtype), f"zero point {zero} of {value.dtype.value}")
+    if isinstance(epilogue, Requantize):
+        at.require(out.dtype in BYTES, f"requantises to {out.dtype.value}")
+        _requantize(at, epilogue, attrs.n, out.dtype)
+
+
+def _requantize(at: Site, epilogue: Requantize, n: int, dtype: DType) -> None:
+    pairs = {len(epilogue.multiplier), len(epilogue.shift)}
+    at.require(pairs in ({1}, {n}), f"{pairs} multipliers and shifts for {n} columns")
+    for multiplier, shift in zip(epilogue.multiplier, epilogue.shift, strict=True):
+        at.require(_sound(multiplier, shift), f"multiplier {multiplier} and shift {shift}")
+    low, zero, high = epilogue.low, epilogue.zero_point, epilogue.high
+    at.require(
+        low <= high and all(_fits(x, dtype) for x in (low, zero, high)), f"range {low}..{high} about {zero}"
+    )
+
+
+def _fits(number: int, dtype: DType) -> bool:
+    low, high = RANGES[dtype]
+    return low <= number <= high
+
+
+def _sound(multiplier: float, shift: float) -> bool:
+    return 0 <= multiplier <= I32_MAX and -31 <= shift <= 30
+
+
+def _map(at: Site, attrs: Map) -> None:
+    at.counts(len(attrs.views))
+    at.require(attrs.compute in COMPUTE_TYPES, f"compute type {attrs.compute}")
+    for view, value in zip(attrs.views, at.inputs, strict=True):
+        at.view(view, attrs.sizes, value)
+    at.view(attrs.output, attrs.sizes, at.outputs[0])
+    depth = 0
+    for step in attrs.program:
+        if step.name in ("load", "const"):
+            at.require(len(step.args) == 1, f"{step.name} {step.args}")
+            in_range = step.name == "const" or step.args[0] in range(len(at.inputs))
+            at.require(in_range and _constants(step.args, attrs.compute), f"{step.name} {step.args[0]}")
+            depth += 1
+        else:
+            row = PRIMITIVES.get(step.name)
+            at.require(row is not None and attrs.compute in row.computes, f"{step.name} in {attrs.compute}")
+            assert row is not None
+            at.require(len(step.args) == row.args and depth >= row.arity, f"operands of {step.name}")
+            if not _constants(step.args, attrs.compute) or (step.name == "mulq" and not _sound(*step.args)):
+                at.require(False, f"{step.name} {step.args}")
+            depth += 1 - row.arity
+        at.require(depth <= MAX_STACK, f"program holds {depth} scalars, the most is {MAX_STACK}")
+    at.require(depth == 1, f"program leaves {depth} scalars")
+
+
+def _constants(args: tuple[Any, ...], compute: str) -> bool:
+    """Whether the numbers are of the compute type."""
+    return compute in FLOAT or all(isinstance(x, int) and _fits(x, DType(compute)) for x in args)
+
+
+def _reduce(at: Site, attrs: Reduce) -> None:
+    at.counts(1)
+    sizes = attrs.outer, attrs.axis, attrs.inner
+    at.require(min(sizes) >= 1, f"sizes {sizes}")
+    at.holds(at.inputs[0], attrs.outer * attrs.axis * attrs.inner)
+    at.holds(at.outputs[0], attrs.outer * attrs.inner)
+    source, target = at.inputs[0].dtype, at.outputs[0].dtype
+    legal = {
+        "sum": (source, target) in SUMS or (source is target and source in WIDE),
+        "prod": source is target and source in WIDE,
+        "max": source is target and source in NUMBERS,
+        "min": source is target and source in NUMBERS,
+        "any": source is target is DType.BOOL,
+        "all": source is target is DType.BOOL,
+        "argmax": source in NUMBERS | {DType.BOOL} and target in INDEX,
+        "argmin": source in NUMBERS | {DType.BOOL} and target in INDEX,
+    }
+    at.require(legal.get(attrs.op, False), f"{attrs.op} of {source.value} into {target.value}")
+
+
+WIDE = frozenset({DType.F32, DType.I32, DType.I64})
+SUMS = {*((small, DType.I32) for small in SMALL), (DType.I32, DType.I64)}
+"""Which integers add up in wider ones."""
+
+
+def _gather(at: Site, attrs: Gather) -> None:
+    at.counts(2)
+    at.holds(at.inputs[0], attrs.rows * attrs.width)
+    at.holds(at.inputs[1], attrs.count)
+    at.holds(at.outputs[0], attrs.count * attrs.width)
+    _indexed(at, at.inputs[1])
+    at.types(at.outputs[0].dtype, at.inputs[1].dtype, at.outputs[0].dtype)
+
+
+def _scatter(at: Site, attrs: Scatter) -> None:
+    at.counts(3)
+    for value, elements in (
+        (at.inputs[0], attrs.rows * attrs.width),
+        (at.inputs[1], attrs.count),
+        (at.inputs[2], attrs.count * attrs.width),
+        (at.outputs[0], attrs.rows * attrs.width),
+    ):
+        at.holds(value, elements)
+    _indexed(at, at.inputs[1])
+    out = at.outputs[0].dtype
+    at.types(out, at.inputs[1].dtype, out, out)
+    at.require(out in NUMBERS or attrs.mode == "set", f"{attrs.mode} of {out.value}")
+
+
+def _indexed(at: Site, index: Value) -> None:
+    at.require(index.dtype in INDEX, f"index of type {index.dtype.value}")
+
+
+def _sort(at: Site, attrs: Sort) -> None:
+    at.counts(1, 2)
+    at.require(1 <= attrs.k <= attrs.width, f"top {attrs.k} of {attrs.width}")
+    at.holds(at.inputs[0], attrs.rows * attrs.width)
+    for value in at.outputs:
+        at.holds(value, attrs.rows * attrs.k)
+    at.require(at.inputs[0].dtype in NUMBERS, f"sorts {at.inputs[0].dtype.value}")
+    at.types(at.inputs[0].dtype, at.inputs[0].dtype, DType.I32)
+
+
+def _rng(at: Site, attrs: Rng) -> None:
+    at.counts(0)
+    at.types(DType.I32)
+    numbers = attrs.seed, attrs.stream
+    at.require(all(0 <= number < 2**64 for number in numbers), f"seed and stream {numbers}")
+
+
+# -------------------------------------------------------------------- what stands for several atoms
+
+
+def _table(at: Site, table: Table, m: int, width: int) -> None:
+    """Every chunk inside the first input; a row is `width` elements."""
+    rows, elements = table.rows, at.inputs[0].elements
+    shape = rows.shape[0], rows.shape[1] * table.chunk
+    at.require(rows.dtype == np.int32 and shape == (m, width), f"a table for {shape}, expected {(m, width)}")
+    least, most = int(rows.min()), int(rows.max()) + table.chunk - 1
+    at.require(least >= -1 and most < elements, f"a table of {least}..{most} of {elements}")
+
+
+def _indirect_gemm(at: Site, attrs: IndirectGemm) -> None:
+    gemm = attrs.gemm
+    _product(at, gemm)
+    at.require(gemm.batch == 1, f"a batch of {gemm.batch}")
+    _table(at, attrs.table, gemm.m, gemm.k)
+
+
+def _depthwise(at: Site, attrs: Depthwise) -> None:
+    at.counts(1)
+    (m, taps), channels = attrs.table.rows.shape, attrs.table.chunk
+    _table(at, attrs.table, m, taps * channels)
+    at.holds(at.outputs[0], m * channels)
+    shapes = attrs.weights.shape, attrs.bias.shape
+    at.require(shapes == ((taps, channels), (channels,)), f"weights and bias {shapes}")
+    source, out = at.inputs[0].dtype, at.outputs[0].dtype
+    real = isinstance(attrs.epilogue, Clamp)
+    types = {attrs.weights.dtype, attrs.bias.dtype}
+    at.require(types == {np.dtype(np.float32 if real else np.int32)}, f"weights and bias of {types}")
+    if isinstance(attrs.epilogue, Clamp):
+        at.types(DType.F32, DType.F32)
+    else:
+        at.require(source in BYTES and out in BYTES, f"{source.value} to {out.value}, expected bytes")
+        at.require(_fits(attrs.in_zero, source), f"zero point {attrs.in_zero} of {source.value}")
+        _requantize(at, attrs.epilogue, channels, out)
+
+
+def written(attrs: Any) -> int:
+    """How many elements a node writes of a value of which others write the rest; 0 where it can't."""
+    match attrs:
+        case Raster(regions, None, "copy"):
+            return sum(math.prod(region.sizes) for region in regions)
+        case Map(sizes):
+            return math.prod(sizes)
+        case Gemm(batch, m, n) | IndirectGemm(Gemm(batch, m, n)):
+            return batch * m * n
+    return 0
+
+
+CHECKS: dict[type[Any], Callable[[Site, Any], None]] = {
+    Raster: _raster,
+    Gemm: _gemm,
+    Map: _map,
+    Reduce: _reduce,
+    Gather: _gather,
+    Scatter: _scatter,
+    Sort: _sort,
+    Rng: _rng,
+    IndirectGemm: _indirect_gemm,
+    Depthwise: _depthwise,
+}
