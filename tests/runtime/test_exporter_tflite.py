@@ -372,8 +372,8 @@ BAD = [
     (replace(PLAIN, outputs=("z",)), "model output: no tensor is named 'z'"),
     (replace(PLAIN, tensors=(*T, T[0])), "tensor 't0': expected a name that is not empty and not used twice"),
     (
-        replace(PLAIN, tensors=(replace(T[0], dtype="float64"), *T[1:])),
-        "tensor 't0': dtype 'float64', expected one of",
+        replace(PLAIN, tensors=(replace(T[0], dtype="complex128"), *T[1:])),
+        "tensor 't0': dtype 'complex128', expected one of",
     ),
     (replace(PLAIN, tensors=(replace(T[0], shape=(-2,)), *T[1:])), "tensor 't0': shape \\[-2\\]"),
     (
