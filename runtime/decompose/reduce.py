@@ -11,7 +11,14 @@ from runtime.atoms import Map, Reduce, View
 from runtime.decompose.rule import BYTES, Lowering, Program, call, const, load
 from runtime.graph import DType
 from runtime.primitives import Compute
-from runtime.quantized import float32_product, quantize_multiplier, reduced_multiplier, round_half_away
+from runtime.quantized import (
+    I32_MAX,
+    I32_MIN,
+    float32_product,
+    quantize_multiplier,
+    reduced_multiplier,
+    round_half_away,
+)
 from runtime.strides import dense
 
 WIDE: dict[DType, Compute] = {DType.F32: "f32", DType.I32: "i32", DType.I64: "i64"}
@@ -110,6 +117,8 @@ def rescaled_images(low: Lowering, sums: int, count: int) -> None:
     (scale, zero), (out_scale, out_zero) = low.quantized(low.x.value(0)), low.quantized(low.out)
     multiplier = low.factor(float32_product(scale, over=float32_product(count, out_scale)))
     bias = out_zero - round_half_away(float32_product(zero, scale, over=out_scale))
+    if not I32_MIN <= bias <= I32_MAX:
+        raise low.lacking(f"scales {scale} and {out_scale} are too far apart for a zero point of {zero}")
     low.map(call("add", call("mulq", load(0), args=multiplier), const(bias)), [sums], compute="i32")
 
 
