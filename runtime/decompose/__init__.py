@@ -6,71 +6,16 @@ and has to give what they give.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from runtime.control import CONTROL, map_subgraphs
-from runtime.decompose import (
-    bitcast,
-    blocks,
-    compare,
-    conv,
-    conv_3d,
-    counts,
-    detection,
-    detection_postprocess,
-    elementwise,
-    index,
-    lstm,
-    matrix,
-    norm,
-    pads,
-    pool,
-    quantize,
-    random,
-    reduce,
-    resize,
-    rnn,
-    scan,
-    segment,
-    slices,
-    stablehlo,
-    svdf,
-    transpose_conv,
-    views,
-)
 from runtime.decompose.rule import Kernels, Lowering, Rule
 from runtime.errors import UnsupportedError
+from runtime.families import Rules
 from runtime.graph import Graph, Node, Value
 
-RULES: dict[str, Rule] = {
-    **bitcast.RULES,
-    **blocks.RULES,
-    **compare.RULES,
-    **conv.RULES,
-    **conv_3d.RULES,
-    **counts.RULES,
-    **detection.RULES,
-    **detection_postprocess.RULES,
-    **elementwise.RULES,
-    **index.RULES,
-    **lstm.RULES,
-    **matrix.RULES,
-    **norm.RULES,
-    **pads.RULES,
-    **pool.RULES,
-    **quantize.RULES,
-    **random.RULES,
-    **reduce.RULES,
-    **resize.RULES,
-    **rnn.RULES,
-    **scan.RULES,
-    **slices.RULES,
-    **svdf.RULES,
-    **stablehlo.RULES,
-    **transpose_conv.RULES,
-    **segment.RULES,
-    **views.RULES,
-}
+RULES: Mapping[str, Rule] = Rules(__name__)
 
 
 def decompose(graph: Graph, kernels: Kernels) -> Graph:

@@ -6,49 +6,22 @@ rely on. The pass that applies them is `runtime.infer`.
 
 from __future__ import annotations
 
-from runtime.shapes import (
-    blocks,
-    compare,
-    conv,
-    counts,
-    detection,
-    elementwise,
-    index,
-    lstm,
-    matrix,
-    pads,
-    random,
-    reduce,
-    resize,
-    rnn,
-    scan,
-    segment,
-    slices,
-    stablehlo,
-    svdf,
-    views,
-)
+from collections.abc import Mapping
+
+from runtime.families import Rules
 from runtime.shapes.operands import Rule
 
-RULES: dict[str, Rule] = {
-    **blocks.RULES,
-    **compare.RULES,
-    **conv.RULES,
-    **counts.RULES,
-    **detection.RULES,
-    **elementwise.RULES,
-    **index.RULES,
-    **lstm.RULES,
-    **matrix.RULES,
-    **pads.RULES,
-    **reduce.RULES,
-    **resize.RULES,
-    **rnn.RULES,
-    **scan.RULES,
-    **slices.RULES,
-    **svdf.RULES,
-    **stablehlo.RULES,
-    **random.RULES,
-    **segment.RULES,
-    **views.RULES,
-}
+RULES: Mapping[str, Rule] = Rules(
+    __name__,
+    {
+        "bitcast": "views",
+        "conv_3d": "conv",
+        "detection_postprocess": "detection",
+        "norm": "elementwise",
+        "pool": "conv",
+        "quantize": "elementwise",
+        "stablehlo.reduce": "stablehlo.windows",
+        "stablehlo.sort": "stablehlo.index",
+        "transpose_conv": "conv",
+    },
+)

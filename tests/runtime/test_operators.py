@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import subprocess
+import sys
+
 import pytest
 import tflite as bindings
 
 from runtime import decompose, shapes
+from runtime.families import FAMILIES
 from runtime.importers import schema
 from runtime.operators import ACTIVATION, CUSTOM, LINKED, MANY, OPERATORS, PADDING
 
@@ -30,4 +36,22 @@ def test_enums_are_the_schemas(names, enum):
 
 
 def test_every_operator_has_its_rules():
-    assert set(shapes.RULES) == set(decompose.RULES) == set(OPERATORS) - LINKED
+    assert set(FAMILIES) == set(OPERATORS) - LINKED
+
+
+@pytest.mark.parametrize("package", [decompose, shapes])
+def test_every_rule_is_in_the_file_of_its_family(package):
+    """And all of them are found: no file has rules of other operators."""
+    modules = [
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    rules = {op: rule for module in modules for op, rule in vars(module).get("RULES", {}).items()}
+    assert rules == dict(package.RULES)
+
+
+def test_a_family_is_imported_when_it_is_needed():
+    code = "import sys; from runtime import shapes; rule = shapes.RULES['SVDF']; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "runtime.shapes.svdf" in done.stdout.split()
+    assert "runtime.shapes.lstm" not in done.stdout.split()
