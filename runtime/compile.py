@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from runtime import importers, search
+from runtime import importers
 from runtime.backends.base import Backend
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.numpy_reference import ReferenceBackend
@@ -135,6 +135,8 @@ def load(
     """
     source = read(model, input_shapes, cache_dir)
     if backend == "auto":
+        from runtime import search  # costs memory that a small model on a named backend has no use for
+
         candidates = {name: BACKENDS[name]() for name in SEARCHED}
         choice, executor = search.choose(source, candidates, source.cache_dir, clock)
         return Program(executor, choice.backend)
