@@ -25,7 +25,10 @@ ABSENT = -1
 
 
 class DType(Enum):
-    """Element types, named as in the kernels; `.numpy` is the array type that holds them."""
+    """Element types, named as in the kernels; `.numpy` is the array type that holds them.
+
+    C64 is at level GRAPH only: no atom knows it (`runtime.pairs`).
+    """
 
     F32 = "f32"
     F16 = "f16"
@@ -39,6 +42,7 @@ class DType(Enum):
     U16 = "u16"
     U32 = "u32"
     U64 = "u64"
+    C64 = "c64"
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -68,6 +72,7 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
     DType.U16: np.dtype(np.uint16),
     DType.U32: np.dtype(np.uint32),
     DType.U64: np.dtype(np.uint64),
+    DType.C64: np.dtype(np.complex64),
 }
 _FROM_NUMPY = {array_type: dtype for dtype, array_type in _NUMPY.items()}
 FLOATS = (DType.F32, DType.F16, DType.F64)
@@ -89,13 +94,17 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One tensor: dense, row-major, of a static shape. `data` is set for constants only."""
+    """One tensor: dense, row-major, of a static shape. `data` is set for constants only.
+
+    `pairs` is set for floats that are the parts of complex numbers: the shape of those.
+    """
 
     name: str
     shape: Shape
     dtype: DType
     quantization: Quantization | None = None
     data: Array | None = None
+    pairs: Shape | None = None
 
     @property
     def elements(self) -> int:

@@ -373,6 +373,11 @@ OPERATORS = {
     "DEQUANTIZE": _unary(),
     "CAST": _unary(),
     "BITCAST": _unary(),
+    # complex numbers
+    "RFFT2D": _binary(),
+    "REAL": _unary(),
+    "IMAG": _unary(),
+    "COMPLEX_ABS": _unary(),
     **CUSTOM,
 }
 LINKED = frozenset(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from runtime.graph import Array, DType, Shape, Value
+from runtime.pairs import seen
 
 if TYPE_CHECKING:
     from runtime.compile import Model
@@ -28,7 +29,8 @@ class TensorInfo:
     def of(value: Value) -> TensorInfo:
         q = value.quantization
         scale, zero_point = (q.scale[0], q.zero_point[0]) if q is not None and len(q.scale) == 1 else (0.0, 0)
-        return TensorInfo(value.name, value.shape, value.dtype, scale, zero_point)
+        shape, dtype = seen(value)
+        return TensorInfo(value.name, shape, dtype, scale, zero_point)
 
 
 class Executor(Protocol):

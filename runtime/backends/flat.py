@@ -19,6 +19,7 @@ from runtime.backends.base import TensorInfo
 from runtime.control import MAX_TRIPS
 from runtime.errors import RunError
 from runtime.graph import Array, Value
+from runtime.pairs import seen
 
 ARENA, CONSTANTS = 0, 1
 """The base addresses of a program, by their index in `ck_operand.base`."""
@@ -78,7 +79,9 @@ class Memory:
         return mapped
 
     def view(self, offset: int, value: Value) -> Array:
-        return self.bytes[offset : offset + value.nbytes].view(value.dtype.numpy).reshape(value.shape)
+        """A value as a caller sees it."""
+        shape, dtype = seen(value)
+        return self.bytes[offset : offset + value.nbytes].view(dtype.numpy).reshape(shape)
 
 
 class FlatProgram:

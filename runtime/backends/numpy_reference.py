@@ -12,6 +12,7 @@ import numpy as np
 from runtime.backends import reference
 from runtime.backends.base import TensorInfo
 from runtime.graph import Array, Graph
+from runtime.pairs import as_seen, in_floats
 
 if TYPE_CHECKING:
     from runtime.compile import Model
@@ -37,9 +38,13 @@ class ReferenceExecutor:
         self._states = [state.initial for state in graph.states]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        outputs, states = reference.step(self._graph, inputs, self._states)
+        values = self._graph.values
+        given = [in_floats(array, values[i]) for i, array in zip(self._graph.inputs, inputs, strict=True)]
+        outputs, states = reference.step(self._graph, given, self._states)
         self._states = [state.copy() for state in states]
-        return [output.copy() for output in outputs]
+        return [
+            as_seen(output, values[i]).copy() for i, output in zip(self._graph.outputs, outputs, strict=True)
+        ]
 
     def reset(self) -> None:
         for i, state in enumerate(self._graph.states):

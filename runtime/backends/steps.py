@@ -71,7 +71,7 @@ class Packed:
 # -------------------------------------------------------------------- C initialisers
 
 
-_CODES = {dtype: int(getattr(lib, f"CK_{dtype.name}")) for dtype in DType}
+_CODES = {d: int(getattr(lib, name)) for d in DType if hasattr(lib, name := f"CK_{d.name}")}
 
 
 def dtype_of(dtype: DType) -> int:

@@ -13,7 +13,8 @@ from runtime.control import CONTROL, map_subgraphs
 from runtime.decompose.rule import Kernels, Lowering, Rule
 from runtime.errors import UnsupportedError
 from runtime.families import Rules
-from runtime.graph import Graph, Node, Value
+from runtime.graph import ABSENT, Graph, Node, Value
+from runtime.pairs import OPERATORS, in_pairs
 
 RULES: Mapping[str, Rule] = Rules(__name__)
 
@@ -24,6 +25,7 @@ def decompose(graph: Graph, kernels: Kernels) -> Graph:
     Shapes must be inferred. Raises UnsupportedError naming the operator for which there is no rule, or none
     for its element types; ModelError where an operator's operands contradict each other.
     """
+    graph = in_pairs(graph)
     values, nodes = list(graph.values), list[Node]()
     for node in map_subgraphs(graph, lambda part: decompose(part, kernels)).nodes:
         nodes += [node] if isinstance(node.attrs, CONTROL) else lowered(values, node, kernels)
@@ -37,5 +39,8 @@ def lowered(values: list[Value], node: Node, kernels: Kernels) -> list[Node]:
             f"{node.source}: no rule for operator {node.op}; the tflite backend may run this model"
         )
     low = Lowering(values, node, kernels)
+    ids = [i for i in (*node.inputs, *node.outputs) if i != ABSENT]
+    if node.op not in OPERATORS and any(values[i].pairs is not None for i in ids):
+        low.types()
     RULES[node.op](low)
     return low.nodes

@@ -16,6 +16,7 @@ import numpy as np
 from runtime.atoms import MAX_RANK, Atom, Gather, Instruction, Map, Raster, Region, Scatter, View
 from runtime.errors import UnsupportedError
 from runtime.graph import Array, DType, Node, Shape, Value
+from runtime.pairs import seen
 from runtime.primitives import Compute
 from runtime.quantized import I32_MAX, I32_MIN, float32_product, quantize_multiplier, round_half_away
 from runtime.shapes.operands import MAX_ELEMENTS, Operands
@@ -65,7 +66,7 @@ class Lowering:
 
     def types(self) -> NoReturn:
         """Refuses a combination of element types for which there is no rule."""
-        names = [value.dtype.value for value in (*self.x.values, self.out) if value is not None]
+        names = [seen(value)[1].value for value in (*self.x.values, self.out) if value is not None]
         raise self.lacking(f"no rule for element types {' '.join(names)}")
 
     def by(

@@ -34,6 +34,7 @@ DTYPES: dict[str, int] = {
     "uint16": schema.TensorType.UINT16,
     "uint32": schema.TensorType.UINT32,
     "uint64": schema.TensorType.UINT64,
+    "complex64": schema.TensorType.COMPLEX64,
     "resource": schema.TensorType.RESOURCE,
     "int4": schema.TensorType.INT4,
 }

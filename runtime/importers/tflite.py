@@ -52,6 +52,7 @@ DTYPES = {
     schema.TensorType.UINT16: DType.U16,
     schema.TensorType.UINT32: DType.U32,
     schema.TensorType.UINT64: DType.U64,
+    schema.TensorType.COMPLEX64: DType.C64,
 }
 PACKED = {schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
 """Bits of the types whose constants become i8."""
@@ -343,7 +344,7 @@ class _Reader:
 
     def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
         table = tensor.Quantization()
-        if table is None or dtype in (*FLOATS, DType.BOOL) or table.ScaleLength() == 0:
+        if table is None or dtype in (*FLOATS, DType.C64, DType.BOOL) or table.ScaleLength() == 0:
             return None
         if table.DetailsType() == BLOCKWISE:
             return None  # until every tensor has been read

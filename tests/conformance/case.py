@@ -120,7 +120,8 @@ class Case:
     each, by default that of the case; `out_scale` is the output's (scale, zero point) as int8; `steps` is by
     how much integers may differ, `tolerance` by how much floats, of the largest expected one. Where TFLite
     has no kernel or a wrong one, `expect` computes the outputs from the operands and the options; of a `late`
-    kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well. On the element types
+    kernel tflite-runtime 2.14 knows nothing, but ai-edge-litert is asked as well; one that is not among the
+    `reference` kernels is asked for among the builtin ones. On the element types
     `builtin` TFLite's other set of kernels is held against ours as well. A model of more than the operator is
     given by `graphs`, for its element type; `runs` are how often it runs in a row, for what it keeps;
     `between` are scales and zero points of the tensors between its steps. A `body` is a sub-graph of one
@@ -140,6 +141,7 @@ class Case:
     tolerance: float = 1e-5
     expect: Callable[..., Sequence[Array]] | None = None
     late: bool = False
+    reference: bool = True
     builtin: tuple[str, ...] = ()
     graphs: Callable[[str], ModelSpec] | None = None
     runs: int = 1
@@ -296,13 +298,19 @@ class Maker:
     def inputs(self) -> list[Array]:
         return [self.drawn(operand) for operand in self.case.operands if isinstance(operand, X)]
 
+    def reals(self, x: X) -> Array:
+        drawn = self.rng.uniform(*x.span, x.shape)
+        if x.among:
+            drawn = np.where(self.rng.random(x.shape) < 0.5, self.rng.choice(x.among, x.shape), drawn)
+        return drawn
+
     def drawn(self, x: X) -> Array:
         dtype = np.dtype(x.dtype or self.dtype)
         if dtype.kind == "f":
-            drawn = self.rng.uniform(*x.span, x.shape)
-            if x.among:
-                drawn = np.where(self.rng.random(x.shape) < 0.5, self.rng.choice(x.among, x.shape), drawn)
-            return drawn.astype(dtype)
+            return self.reals(x).astype(dtype)
+        if dtype.kind == "c":
+            parts = np.stack((self.reals(x), self.reals(x)), -1).astype(np.float32)
+            return parts.reshape(-1).view(dtype).reshape(x.shape)
         if dtype.kind == "b":
             return self.rng.integers(0, 2, x.shape).astype(dtype)
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

@@ -23,6 +23,7 @@ from runtime.simplify import simplify
 from runtime.verify import check
 from tests.conformance.case import Array, Case, Maker
 
+BUILTIN = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 LATE = find_spec("ai_edge_litert") is not None
 """Whether the oracle has the kernels that tflite-runtime 2.14 does not have yet."""
 KERNELS = 1e-5
@@ -46,7 +47,7 @@ def judge(case: Case, dtype: str, tflite_interpreter: Callable[..., Any]) -> Non
                 defined[i], want, case.steps, case.tolerance, f"{where} output {i}: against what is expected"
             )
     if dtype in case.builtin:
-        interpreter = tflite_interpreter(model, "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
+        interpreter = tflite_interpreter(model, BUILTIN)
         other = each(lambda inputs: oracle(interpreter, inputs), runs)
         ours = each(ReferenceExecutor(decompose(graph, "builtin")).run, runs)
         for got, want in zip(ours, other, strict=True):
@@ -60,9 +61,8 @@ def answers(
     if case.expect is not None:
         yield [np.asarray(array) for array in case.expect(*operands(maker, runs[0]), **case.options)]
     if case.expect is None or (case.late and LATE):
-        interpreter = tflite_interpreter(
-            model, "BUILTIN_WITHOUT_DEFAULT_DELEGATES" if case.late else "BUILTIN_REF"
-        )
+        builtin = case.late or not case.reference
+        interpreter = tflite_interpreter(model, BUILTIN if builtin else "BUILTIN_REF")
         yield each(lambda inputs: oracle(interpreter, inputs), runs)
 
 
@@ -87,7 +87,7 @@ def agreed(graph: Graph, runs: list[list[Array]], where: str) -> list[Array]:
 
 def as_defined(got: Array, want: Array, where: str) -> None:
     """What kernels computed, against what their atoms mean."""
-    apart = max(KERNELS, float(np.finfo(want.dtype).eps)) if want.dtype.kind == "f" else 0.0
+    apart = max(KERNELS, float(np.finfo(want.dtype).eps)) if want.dtype.kind in "fc" else 0.0
     close(got, want, 0, apart, where)
 
 
