@@ -21,7 +21,9 @@ KERNEL = {0: "FULL", 1: "BASIC"}
 DIRECTION = {0: "EQ", 1: "NE", 2: "GE", 3: "GT", 4: "LE", 5: "LT"}
 COMPARISON = {0: "NOTYPE", 1: "FLOAT", 2: "FLOAT_TOTAL_ORDER", 3: "SIGNED", 4: "UNSIGNED"}
 REDUCTION = {1: "add", 2: "mul", 3: "min", 4: "max", 5: "and", 6: "or"}
+ALGORITHM = {0: "DEFAULT", 1: "PHILOX", 2: "THREEFRY"}
 ENUMS = {
+    "algorithm": ALGORITHM,
     "padding": PADDING,
     "fused_activation_function": ACTIVATION,
     "quantized_bias_type": BIAS_TYPES,
@@ -326,6 +328,9 @@ OPERATORS = {
         "StablehloPadOptions", "edge_padding_low", "edge_padding_high", "interior_padding"
     ),
     "STABLEHLO_IOTA": Operator((0, 0), table="StablehloIotaOptions", fields=("iota_dimension",)),
+    "STABLEHLO_RNG_BIT_GENERATOR": Operator(
+        (1, 1), (2, 2), table="StablehloRngBitGeneratorOptions", fields=("algorithm",)
+    ),
     "STABLEHLO_DYNAMIC_SLICE": Operator(
         (2, 7), table="StablehloDynamicSliceOptions", fields=("slice_sizes",)
     ),

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from tests.conformance.stablehlo import elementwise, index, product, reduce, sort, views
+from tests.conformance.stablehlo import elementwise, index, product, random, reduce, sort, views
 
-CASES = [*elementwise.CASES, *index.CASES, *product.CASES, *reduce.CASES, *sort.CASES, *views.CASES]
+CASES = [
+    *elementwise.CASES,
+    *index.CASES,
+    *product.CASES,
+    *random.CASES,
+    *reduce.CASES,
+    *sort.CASES,
+    *views.CASES,
+]
