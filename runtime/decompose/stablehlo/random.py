@@ -133,7 +133,7 @@ def words(low: Lowering, program: Program, operands: Sequence[int], count: int) 
 
 
 def words_of(low: Lowering, position: int, count: int, counting: bool = True) -> list[int]:
-    """The low and the high words of a number of the state, [count] of each: of it plus 0, 1, 2, or of itself."""
+    """[count] low and high words of a number of the state, or of it plus 0, 1, 2 and so on."""
     added: Array = np.arange(count, dtype=np.int64) if counting else np.zeros(1, np.int64)
     number, views = call("add", load(0), load(1)), (View(position, (0,)), View(0, (int(counting),)))
     operands = [low.node.inputs[0], low.constant(added)]
