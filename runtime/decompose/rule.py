@@ -28,6 +28,8 @@ Kernels = Literal["reference", "builtin"]
 """TFLite's two sets of kernels (its `OpResolverType`). Measured on tflite-runtime 2.14: they agree but for
 CONV_2D and FULLY_CONNECTED on int8, where the builtin ones round ties up and the reference away from zero,
 and SUM and MEAN on bytes, which the builtin ones scale in floats, or with a bias in the mean of an image.
+SOFTMAX and LOG_SOFTMAX on bytes are always the reference's: the builtin ones have tables of their own for each
+kind of processor, which now and then give a neighbouring step.
 """
 MAX_REGIONS = 4096
 """Of one RASTER, for what no view of MAX_RANK dimensions describes."""
