@@ -44,6 +44,9 @@ class DType(Enum):
     U64 = "u64"
     C64 = "c64"
 
+    __hash__ = object.__hash__
+    """There is one of each, and they are the keys of many tables: Enum would hash their names."""
+
     @property
     def numpy(self) -> np.dtype[Any]:
         return _NUMPY[self]

@@ -102,10 +102,10 @@ def _is_identity(graph: Graph, node: Node) -> bool:
 def share(graph: Graph) -> Graph:
     """Atoms that compute the same from the same inputs are computed once; outputs of the graph stay."""
     ends, number = frozenset(graph.ends), dict[int, int]()
-    seen, nodes = dict[object, Node](), []
+    seen, nodes = dict[object, dict[str, Node]](), []
     for node in graph.nodes:
         node = _renumbered(node, number)
-        first = seen.setdefault(_meaning(graph, node), node)
+        first = _first(seen.setdefault(_operands(graph, node), {}), node)
         if first is node or not ends.isdisjoint(node.outputs):
             nodes.append(node)
         else:
@@ -113,12 +113,24 @@ def share(graph: Graph) -> Graph:
     return graph.with_nodes(tuple(nodes))
 
 
-def _meaning(graph: Graph, node: Node) -> object:
-    """Equal for atoms that give the same bits. Numbers by their text, in which -0.0 is not 0.0."""
+def _operands(graph: Graph, node: Node) -> object:
+    """Equal for atoms that read the same and give as much."""
     if not isinstance(node.attrs, ATOMS):
         return node.outputs
-    outputs = tuple((graph.values[i].elements, graph.values[i].dtype) for i in node.outputs)
-    return node.inputs, outputs, repr(node.attrs)
+    outputs = tuple([(graph.values[i].elements, graph.values[i].dtype) for i in node.outputs])
+    return node.op, node.inputs, outputs
+
+
+def _first(alike: dict[str, Node], node: Node) -> Node:
+    """The first of the nodes on these operands that gives the same bits. Numbers are compared by their text,
+    in which -0.0 is not 0.0; of an only node nobody needs it ("").
+    """
+    if not alike:
+        alike[""] = node
+        return node
+    if (only := alike.pop("", None)) is not None:
+        alike[repr(only.attrs)] = only
+    return alike.setdefault(repr(node.attrs), node)
 
 
 # ---------------------------------------------------------------- prune
@@ -149,7 +161,7 @@ def _renumbered(node: Node, number: Mapping[int, int]) -> Node:
     inputs, outputs = (tuple([number.get(i, i) for i in ids]) for ids in (node.inputs, node.outputs))
     if (inputs, outputs) == (node.inputs, node.outputs):
         return node
-    return replace(node, inputs=inputs, outputs=outputs)
+    return Node(node.op, inputs, outputs, node.attrs, node.source)
 
 
 def _signature(signature: Signature, number: Mapping[int, int]) -> Signature:

@@ -29,18 +29,19 @@ def collapse(sizes: Shape, *views: View) -> tuple[Shape, list[View]]:
     Drops dimensions of size 1 and merges an outer dimension into the next one where, in every view, stepping
     the outer once equals running through the inner.
     """
-    kept: list[tuple[int, tuple[int, ...]]] = []
-    for axis, size in enumerate(sizes):
-        strides = tuple(view.strides[axis] for view in views)
+    merged, kept = list[int](), list[tuple[int, ...]]()
+    for size, *axis in zip(sizes, *[view.strides for view in views], strict=True):
         if size == 1:
             continue
-        if kept and all(outer == inner * size for outer, inner in zip(kept[-1][1], strides, strict=True)):
-            kept[-1] = (kept[-1][0] * size, strides)
+        if kept and kept[-1] == tuple([stride * size for stride in axis]):
+            merged[-1] *= size
+            kept[-1] = tuple(axis)
         else:
-            kept.append((size, strides))
-    kept = kept or [(1, (0,) * len(views))]
-    merged = tuple(size for size, _ in kept)
-    return merged, [View(v.offset, tuple(strides[i] for _, strides in kept)) for i, v in enumerate(views)]
+            merged.append(size)
+            kept.append(tuple(axis))
+    strides = zip(*kept, strict=True) if kept else [(0,)] * len(views)
+    simple = [View(view.offset, along) for view, along in zip(views, strides, strict=True)]
+    return tuple(merged) or (1,), simple
 
 
 def extent(view: View, sizes: Shape) -> tuple[int, int]:

@@ -125,9 +125,8 @@ def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, 
     `prefix`.
     """
     if isinstance(last, Requantize):
-        tail = (0, -n % group)
-        pairs = (np.broadcast_to(np.array(x, np.int32), n) for x in (last.multiplier, last.shift))
-        multiplier, shift = (np.pad(x, tail) for x in pairs)
+        multiplier, shift = np.zeros((2, n + -n % group), np.int32)
+        multiplier[:n], shift[:n] = last.multiplier, last.shift
         bounds = {
             "zero": last.zero_point,
             "low": last.low,

@@ -19,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from runtime.atoms import Clamp, Gemm, Map, Raster, Region, Requantize, View
+from runtime.backends.reference import window
 from runtime.control import map_subgraphs
 from runtime.fused import Depthwise, IndirectGemm, Table
 from runtime.graph import Array, Graph, Node
@@ -146,12 +147,11 @@ class _Finder:
         grain = math.gcd(grain, chunk or grain)
         if chunk not in (None, grain) or m * k // grain > MOST_ENTRIES:
             return None
-        rows = sources(patches, m * k, grain)
-        if pad is not None and inner is not None:
-            rows = np.where(rows < 0, -1, sources(pad, self.values[base].elements, grain)[rows])
-            base = inner[0]
-        starts = np.where(rows < 0, -1, rows * grain).astype(np.int32, copy=False).reshape(m, k // grain)
-        return base, Table(starts, grain, fill or 0)
+        source = base if inner is None or pad is None else inner[0]
+        starts = np.arange(0, self.values[source].elements, grain, np.int32)
+        if pad is not None:
+            starts = moved(pad, starts, self.values[base].elements, grain)
+        return source, Table(moved(patches, starts, m * k, grain).reshape(m, k // grain), grain, fill or 0)
 
     def single_copy(self, index: int) -> tuple[int, Raster] | None:
         """(input, atom) where a value is made by copying from one other value."""
@@ -193,7 +193,7 @@ class _Finder:
         if atom.compute == "i32" and rest == ("load", "load", "mulq_by", "const", "add", "clamp"):
             low, high = map(int, atom.program[-1].args)
             zero = int(atom.program[-3].args[0])
-            multiplier, shift = (tuple(map(int, row)) for row in operands)
+            multiplier, shift = (tuple(row.tolist()) for row in operands)
             return bias, Requantize(multiplier, shift, zero, low, high)
         return None
 
@@ -231,27 +231,22 @@ def granularity(atom: Raster) -> int:
     return grain or 1
 
 
-def sources(atom: Raster, elements: int, grain: int) -> Array:
-    """Of each group of `grain` elements of the output: the number of the group in the input, -1 where it is
-    filled.
+def moved(atom: Raster, starts: Array, elements: int, grain: int) -> Array:
+    """What the atom makes of its input, in groups of `grain` elements that are known by a number each; -1 for
+    a group that it fills.
     """
     out = np.full(elements // grain, -1, np.int32)
     for region in atom.regions:
-        if 0 in region.sizes:
-            continue
         sizes, views = collapse(region.sizes, region.source, region.destination)
         groups = (*sizes[:-1], sizes[-1] // grain)
-        source, destination = (_addresses(view, groups, grain) for view in views)
-        out[destination] = source
+        source, destination = (grouped(view, grain) for view in views)
+        window(out, destination, groups)[...] = window(starts, source, groups)
     return out
 
 
-def _addresses(view: View, groups: tuple[int, ...], grain: int) -> Array:
-    """Every address on the way is one of the view, inside a value: 32 bits hold it."""
-    at = np.array(view.offset // grain, np.int32)
-    for size, stride in zip(groups[:-1], view.strides[:-1], strict=True):
-        at = at[..., None] + np.arange(size, dtype=np.int32) * np.int32(stride // grain)
-    return at[..., None] + np.arange(groups[-1], dtype=np.int32)
+def grouped(view: View, grain: int) -> View:
+    """The same view, of groups."""
+    return View(view.offset // grain, (*[stride // grain for stride in view.strides[:-1]], 1))
 
 
 def joined(table: Table) -> Table:

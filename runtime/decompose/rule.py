@@ -28,8 +28,8 @@ Kernels = Literal["reference", "builtin"]
 """TFLite's two sets of kernels (its `OpResolverType`). Measured on tflite-runtime 2.14: they agree but for
 CONV_2D and FULLY_CONNECTED on int8, where the builtin ones round ties up and the reference away from zero,
 and SUM and MEAN on bytes, which the builtin ones scale in floats, or with a bias in the mean of an image.
-SOFTMAX and LOG_SOFTMAX on bytes are always the reference's: the builtin ones have tables of their own for each
-kind of processor, which now and then give a neighbouring step.
+SOFTMAX and LOG_SOFTMAX on bytes are always the reference's: the builtin ones have tables of their own on
+each kind of processor, which now and then give a neighbouring step.
 """
 MAX_REGIONS = 4096
 """Of one RASTER, for what no view of MAX_RANK dimensions describes."""
@@ -151,8 +151,10 @@ class Lowering:
 
     def few_dimensions(self, region: Region) -> list[Region]:
         """The region as regions of MAX_RANK dimensions at most: the smallest ones are counted out."""
+        if len(region.sizes) <= MAX_RANK:
+            return [region]
         order = sorted(range(len(region.sizes)), key=lambda axis: region.sizes[axis])
-        counted = order[: max(0, len(order) - MAX_RANK)]
+        counted = order[: len(order) - MAX_RANK]
         if (count := math.prod(region.sizes[axis] for axis in counted)) > MAX_REGIONS:
             raise self.lacking(f"needs {count} regions, at most {MAX_REGIONS}")
         rest = [axis for axis in range(len(order)) if axis not in counted]
