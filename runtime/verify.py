@@ -37,18 +37,18 @@ def check(graph: Graph, level: Level) -> None:
     parts = graph.in_parts() if level == "PROGRAM" else set[int]()
     ready = {i for i, value in enumerate(graph.values) if value.data is not None} | set(graph.starts)
     for value in graph.values:
-        require(len(value.shape) <= MAX_RANK, f"value {value.name!r}", f"rank {len(value.shape)}")
-        if value.data is not None:
-            stored = (value.data.shape, value.data.dtype)
-            require(stored == (value.shape, value.dtype.numpy), f"value {value.name!r}", f"holds {stored}")
+        if len(value.shape) > MAX_RANK:
+            require(False, f"value {value.name!r}", f"rank {len(value.shape)}")
+        if (data := value.data) is not None and (data.shape, data.dtype) != (value.shape, value.dtype.numpy):
+            require(False, f"value {value.name!r}", f"holds {data.dtype} {data.shape}")
     for position, node in enumerate(graph.nodes):
         where = f"node {position} {node.op} from {node.source or 'nowhere'}"
         legal = node.op in LEGAL[level] and (level != "GRAPH" or not isinstance(node.attrs, ATOMS))
         for part in subgraphs(node.attrs).values():
             check(part, level)
         require(legal, where, f"is not an operator of level {level}")
-        for i in (*node.inputs, *node.outputs):
-            require(i == ABSENT or 0 <= i < len(graph.values), where, f"value {i} does not exist")
+        unknown = [i for i in (*node.inputs, *node.outputs) if not ABSENT <= i < len(graph.values)]
+        require(not unknown, where, f"values {unknown} do not exist")
         missing = [i for i in node.inputs if i != ABSENT and i not in ready]
         require(not missing, where, f"values {missing} are read before they are written")
         again = [i for i in node.outputs if i in ready and i not in parts]

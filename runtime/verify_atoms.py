@@ -13,6 +13,7 @@ from runtime.atoms import (
     Clamp,
     Gather,
     Gemm,
+    Instruction,
     Map,
     Raster,
     Reduce,
@@ -97,7 +98,7 @@ def _raster(at: Site, attrs: Raster) -> None:
         at.require(0 <= region.input < len(at.inputs), f"region of input {region.input}")
         at.view(region.source, region.sizes, at.inputs[region.input])
         at.view(region.destination, region.sizes, out)
-        covered += int(np.prod(region.sizes, dtype=object))
+        covered += math.prod(region.sizes)
     at.require(
         at.partly or attrs.fill is not None or attrs.mode == "add" or covered >= out.elements,
         "leaves gaps without a fill",
@@ -173,21 +174,25 @@ def _map(at: Site, attrs: Map) -> None:
     at.view(attrs.output, attrs.sizes, at.outputs[0])
     depth = 0
     for step in attrs.program:
-        if step.name in ("load", "const"):
-            at.require(len(step.args) == 1, f"{step.name} {step.args}")
-            in_range = step.name == "const" or step.args[0] in range(len(at.inputs))
-            at.require(in_range and _constants(step.args, attrs.compute), f"{step.name} {step.args[0]}")
-            depth += 1
-        else:
-            row = PRIMITIVES.get(step.name)
-            at.require(row is not None and attrs.compute in row.computes, f"{step.name} in {attrs.compute}")
-            assert row is not None
-            at.require(len(step.args) == row.args and depth >= row.arity, f"operands of {step.name}")
-            if not _constants(step.args, attrs.compute) or (step.name == "mulq" and not _sound(*step.args)):
-                at.require(False, f"{step.name} {step.args}")
-            depth += 1 - row.arity
-        at.require(depth <= MAX_STACK, f"program holds {depth} scalars, the most is {MAX_STACK}")
+        row = PRIMITIVES.get(step.name)
+        arity, args = (0, 1) if row is None else (row.arity, row.args)
+        if step.name not in ("load", "const") and (row is None or attrs.compute not in row.computes):
+            at.require(False, f"{step.name} in {attrs.compute}")
+        if len(step.args) != args or depth < arity:
+            at.require(False, f"operands of {step.name}")
+        if not _constants(step.args, attrs.compute) or not _known(step, len(at.inputs)):
+            at.require(False, f"{step.name} {step.args}")
+        depth += 1 - arity
+        if depth > MAX_STACK:
+            at.require(False, f"program holds {depth} scalars, the most is {MAX_STACK}")
     at.require(depth == 1, f"program leaves {depth} scalars")
+
+
+def _known(step: Instruction, inputs: int) -> bool:
+    """Whether the arguments are of those that there are."""
+    if step.name == "load":
+        return step.args[0] in range(inputs)
+    return step.name != "mulq" or _sound(*step.args)
 
 
 def _constants(args: tuple[Any, ...], compute: str) -> bool:

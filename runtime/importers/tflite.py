@@ -56,6 +56,7 @@ DTYPES = {
 }
 PACKED = {schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
 """Bits of the types whose constants become i8."""
+NEVER_QUANTIZED = frozenset({*FLOATS, DType.C64, DType.BOOL})
 BLOCKWISE = 2
 """The number of BlockwiseQuantization among the details of a quantisation."""
 MAX_SPARSITY = 32
@@ -113,6 +114,8 @@ class _Reader:
     def __init__(self, model: bytes, name: str) -> None:
         self.bytes, self.name, self.place = model, name, "the header"
         self.budget, self.text_budget, self.data_budget = MAX_LIST, MAX_TEXT, MAX_SHARING * len(model)
+        self.by_block = False
+        """Whether a tensor is quantised by block: its scales are known when all tensors are."""
 
     def bad(self, what: str) -> ModelError:
         return ModelError(f"{self.name}: {self.place}: {what}")
@@ -134,10 +137,10 @@ class _Reader:
         length = self.count(getattr(table, f"{field}Length")(), MAX_LIST, what)
         if length == 0:
             return np.empty(0, np.int64)
-        vector = getattr(table, f"{field}AsNumpy")()
+        vector: Array = getattr(table, f"{field}AsNumpy")()
         if len(vector) != length:
             raise self.bad(f"{what} end beyond the file")
-        return np.asarray(vector)
+        return vector
 
     def integers(self, table: Any, field: str, what: str) -> tuple[int, ...]:
         return tuple(self.numbers(table, field, what).tolist())
@@ -233,7 +236,8 @@ class _Reader:
                 if values[i].data is not None:
                     raise self.bad("a variable tensor with data")
                 variables.add(i)
-        self.scale_blocks(subgraph, values)
+        if self.by_block:
+            self.scale_blocks(subgraph, values)
         return tuple(values), frozenset(variables)
 
     def scale_blocks(self, subgraph: Any, values: list[Value]) -> None:
@@ -257,16 +261,17 @@ class _Reader:
     def value(self, model: Any, tensor: Any, buffers: int) -> Value:
         name = self.text(tensor.Name())
         self.place += f" {name!r}" if name else ""
-        if tensor.Type() == schema.TensorType.RESOURCE:
+        kind, number = tensor.Type(), tensor.Buffer()
+        if kind == schema.TensorType.RESOURCE:
             return Value(name, (), DType.I32)  # a handle, which the linker resolves
-        bits = PACKED.get(tensor.Type(), 0)
-        if not bits and tensor.Type() not in DTYPES:
-            raise self.lacking(f"element type {_TYPE_NAMES.get(tensor.Type(), tensor.Type())}")
-        dtype = DType.I8 if bits else DTYPES[tensor.Type()]
+        bits = PACKED.get(kind, 0)
+        if not bits and kind not in DTYPES:
+            raise self.lacking(f"element type {_TYPE_NAMES.get(kind, kind)}")
+        dtype = DType.I8 if bits else DTYPES[kind]
         shape = self.shape(tensor, dtype)
-        if not 0 <= tensor.Buffer() < max(buffers, 1):
-            raise self.bad(f"buffer {tensor.Buffer()} is outside 0..{buffers - 1}")
-        buffer = self.stored(model.Buffers(tensor.Buffer())) if buffers else None
+        if not 0 <= number < max(buffers, 1):
+            raise self.bad(f"buffer {number} is outside 0..{buffers - 1}")
+        buffer = self.stored(model.Buffers(number)) if buffers else None
         if bits or tensor.Sparsity() is not None:
             data: Array | None = self.unpacked(buffer, tensor, shape, dtype, bits)
         else:
@@ -289,8 +294,10 @@ class _Reader:
             if offset + buffer.Size() > len(self.bytes):
                 raise self.bad(f"data at {offset}..{offset + buffer.Size()} of {len(self.bytes)} bytes")
             raise self.lacking("data outside the flatbuffer")
-        self.charge(buffer.DataLength())
-        return np.asarray(buffer.DataAsNumpy()) if buffer.DataLength() else None
+        if not (length := buffer.DataLength()):
+            return None
+        self.charge(length)
+        return np.asarray(buffer.DataAsNumpy())
 
     def charge(self, length: int) -> None:
         """Bytes of constants, charged to the budget of the whole file."""
@@ -344,11 +351,14 @@ class _Reader:
 
     def quantization(self, tensor: Any, shape: Shape, dtype: DType) -> Quantization | None:
         table = tensor.Quantization()
-        if table is None or dtype in (*FLOATS, DType.C64, DType.BOOL) or table.ScaleLength() == 0:
+        if table is None:
             return None
-        if table.DetailsType() == BLOCKWISE:
-            return None  # until every tensor has been read
-        if table.DetailsType():
+        if (details := table.DetailsType()) == BLOCKWISE:
+            self.by_block = True
+            return None
+        if dtype in NEVER_QUANTIZED or table.ScaleLength() == 0:
+            return None
+        if details:
             raise self.lacking("a custom quantization")
         scale = tuple(self.numbers(table, "Scale", "scales").tolist())
         zero_point = self.integers(table, "ZeroPoint", "zero points") or (0,) * len(scale)
