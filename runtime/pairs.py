@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from runtime.errors import UnsupportedError
 from runtime.graph import Array, DType, Graph, Shape, Value
 
 OPERATORS = frozenset({"RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
@@ -17,10 +18,17 @@ OPERATORS = frozenset({"RFFT2D", "REAL", "IMAG", "COMPLEX_ABS", "RESHAPE", "SQUE
 
 
 def in_pairs(graph: Graph) -> Graph:
-    """The graph with floats in the place of complex numbers; the graphs inside its nodes stay."""
-    values = tuple(_pair(value) if value.dtype is DType.C64 else value for value in graph.values)
-    states = tuple(replace(s, initial=in_floats(s.initial, values[s.value])) for s in graph.states)
-    return replace(graph, values=values, states=states)
+    """The graph with floats in the place of complex numbers; the graphs inside its nodes stay.
+
+    Raises UnsupportedError for a variable of complex numbers.
+    """
+    for state in graph.states:
+        if (value := graph.values[state.value]).dtype is DType.C64:
+            raise UnsupportedError(
+                f"variable {value.name!r} is {value.dtype.value}, which no variable can be"
+            )
+    values = tuple([_pair(value) if value.dtype is DType.C64 else value for value in graph.values])
+    return replace(graph, values=values)
 
 
 def seen(value: Value) -> tuple[Shape, DType]:

@@ -10,6 +10,7 @@ import numpy as np
 from runtime.atoms import Gather, Map, Region, View
 from runtime.decompose.rule import BYTES, Lowering, call, const, load
 from runtime.graph import DType, Shape
+from runtime.pairs import seen
 from runtime.quantized import float32_product
 from runtime.shapes.views import sequence_axes
 from runtime.strides import broadcast, collapse, dense
@@ -17,7 +18,9 @@ from runtime.strides import broadcast, collapse, dense
 
 def alias(low: Lowering) -> None:
     """The same elements under another shape: an identity copy, which `runtime.simplify` makes disappear."""
-    elements = (low.x.value(0).elements,)
+    elements, types = (low.x.value(0).elements,), [seen(value)[1] for value in (low.x.value(0), low.out)]
+    if types[0] is not types[1]:
+        low.types()
     low.copy(dense(elements), elements)
 
 
