@@ -8,7 +8,7 @@ import pytest
 import runtime
 from runtime.backends.numpy_reference import ReferenceExecutor
 from runtime.decompose import decompose
-from runtime.errors import UnsupportedError
+from runtime.errors import UnsupportedError, VerifyError
 from runtime.exporters.tflite import ModelSpec, OpSpec, TensorSpec
 from runtime.graph import DType, Graph, Node, State, Value
 from runtime.interpreter import Interpreter
@@ -67,6 +67,13 @@ def test_a_constant_is_in_pairs_too():
     atoms = decompose(graph, "reference")
     check(atoms, "ATOMIC")
     np.testing.assert_array_equal(ReferenceExecutor(atoms).run([])[0], Z[1, 1:2], strict=True)
+
+
+def test_atoms_know_none():
+    graph = Graph((Value("z", (3,), DType.C64),), (), (0,), (0,))
+    check(graph, "GRAPH")
+    with pytest.raises(VerifyError, match="'z': complex numbers are pairs to atoms"):
+        check(graph, "ATOMIC")
 
 
 def test_variables_are_refused():
