@@ -44,7 +44,7 @@ def rows_of(low: Lowering) -> tuple[int, int, Shape]:
     """(rows, elements of a row, the shape of one number per row)."""
     shape = low.x.shape(0)
     depth = shape[-1] if shape else 1
-    return math.prod(shape) // depth, depth, (*shape[:-1], 1)
+    return math.prod(shape) // depth, depth, (*shape[:-1], *(1 for _ in shape[-1:]))
 
 
 def highest_of(low: Lowering) -> int:
