@@ -16,13 +16,12 @@ from runtime.atoms import Clamp, Gemm, Map, Region, View
 from runtime.decompose.rule import Lowering, call, const, load
 from runtime.graph import Array, DType
 from runtime.pairs import seen
+from runtime.shapes.operands import MAX_MADE
 from runtime.shapes.spectral import lengths
 from runtime.strides import dense
 
 LONGEST = 64
-"""Numbers of a transform that one product makes."""
-TALLEST = 2048
-"""Of one along columns, which is always one product."""
+"""Numbers of a transform of a row that one product makes; along columns it is always one."""
 
 
 def rfft2d(low: Lowering) -> None:
@@ -32,6 +31,8 @@ def rfft2d(low: Lowering) -> None:
     (height, width), (rows, columns) = lengths(low.x), low.x.shape(0)[-2:]
     images = math.prod(low.x.shape(0)[:-2])
     rows = min(rows, height)
+    if max(4 * width, 2 * height * rows) > MAX_MADE:
+        raise low.lacking(f"a transform of {height} x {width} needs more than {MAX_MADE} waves")
     x = fitted(low, images, rows, columns, width)
     one = height == 1
     shape = (images * rows, 2 * (width // 2 + 1))
@@ -109,8 +110,6 @@ def in_order(low: Lowering, x: int, rows: int, a: int, b: int, out: int) -> None
 
 def along_columns(low: Lowering, x: int, images: int, rows: int, height: int, width: int) -> None:
     """[images, rows, width / 2] pairs -> [images, height, width / 2] pairs, by cosines and by sines."""
-    if height > TALLEST:
-        raise low.lacking(f"a transform of {height} rows, at most {TALLEST}")
     angles = waves(height, height, rows)
     table = low.constant(np.concatenate((angles.real, -angles.imag)).astype(np.float32))
     both = low.temp((images, 2, height, width), DType.F32)

@@ -107,3 +107,16 @@ def test_lengths_are_powers_of_two(lengths):
     model = written(ModelSpec(tensors, (OpSpec("RFFT2D", ("x", "lengths"), ("y",)),), ("x",), ("y",)))
     with pytest.raises(runtime.errors.ModelError, match="expected two powers of two"):
         runtime.load(model, "cpu")
+
+
+@pytest.mark.parametrize("lengths", [(2**12, 4), (1, 2**21)])
+def test_a_long_transform_is_refused_before_its_waves_are_made(lengths):
+    shape = (lengths[0], 4)
+    tensors = (
+        TensorSpec("x", shape),
+        TensorSpec.constant("lengths", ints(*lengths)),
+        TensorSpec("y", (lengths[0], lengths[1] // 2 + 1), "complex64"),
+    )
+    model = written(ModelSpec(tensors, (OpSpec("RFFT2D", ("x", "lengths"), ("y",)),), ("x",), ("y",)))
+    with pytest.raises(UnsupportedError, match=r"RFFT2D#0: a transform of .* needs more than"):
+        runtime.load(model, "cpu")
