@@ -17,6 +17,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import watchfiles
@@ -66,11 +67,13 @@ Found = Mapping[str, Bundle | Bad]
 # --- reading ---
 
 
-def specs_in(root: Path) -> list[str]:
-    """The spec files: `*.toml` and `<folder>/*.toml`, hidden ones aside, in order."""
-    found = [*root.glob("*.toml"), *root.glob("*/*.toml")]
-    relative = [path.relative_to(root) for path in found if path.is_file()]
-    return sorted(str(path) for path in relative if not any(part.startswith(".") for part in path.parts))
+Look = Mapping[str, tuple[int, int, int]]
+"""File -> modification time, size, inode."""
+
+
+def specs_in(seen: Look) -> list[str]:
+    """The spec files: `*.toml` and `<folder>/*.toml`, in order."""
+    return sorted(file for file in seen if file.endswith(".toml") and file.count("/") <= 1)
 
 
 def read(root: Path, file: str, check: Callable[[Path, str], Spec]) -> Bundle | Bad:
@@ -206,14 +209,10 @@ def tell(root: Path, file: str, text: str) -> None:
 # --- watching ---
 
 
-Look = Mapping[str, tuple[int, int, int]]
-"""File -> modification time, size, inode."""
-
-
 def look(root: Path) -> Look:
-    """One glance at everything in the folder that matters."""
+    """One glance at everything in the folder that matters; a folder in it may be a link."""
     seen: dict[str, tuple[int, int, int]] = {}
-    for path in root.rglob("*"):
+    for path in chain(root.glob("*"), root.glob("*/**/*")):
         with contextlib.suppress(FileNotFoundError):
             if _matters(path, root) and path.is_file():
                 stat = path.stat()
@@ -284,7 +283,8 @@ class Watcher:
                 now = self._settled(last or {})
                 if not self._stop.is_set() and self._is_there(now) and now != last:
                     last = now
-                    found = {file: self._item(file, now) for file in specs_in(self._root)}
+                    # Only what this glance saw: the end of anything else would look like no change.
+                    found = {file: self._item(file, now) for file in specs_in(now)}
                     self._read = {file: self._read[file] for file in found}
                     self._looked(found)
             except Exception:

@@ -118,7 +118,8 @@ def test_what_counts_as_a_spec(tmp_path: Path) -> None:
     for name in ("b.toml", "a.toml", ".hidden.toml", "x.txt", "d/c.toml", ".git/c.toml", "d/e/f.toml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert specs_in(tmp_path) == ["a.toml", "b.toml", "d/c.toml"]
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    assert specs_in(look(tmp_path)) == ["a.toml", "b.toml", "d/c.toml", "link/c.toml"]
 
 
 def test_a_bundle_is_named_by_its_content(tmp_path: Path) -> None:
@@ -257,6 +258,30 @@ def test_the_watcher_tells_at_once_and_on_every_change(tmp_path: Path) -> None:
         assert ears.next() == ["a.toml", "b.toml"]
         (tmp_path / "a.toml").unlink()
         assert ears.next() == ["b.toml"]
+
+
+def test_a_file_that_comes_and_goes_between_two_glances_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glance = drop_folder.look
+    late = tmp_path / "late.toml"
+
+    def look_then_drop(root: Path) -> drop_folder.Look:
+        seen = glance(root)
+        if not asked:
+            late.touch()
+        return seen
+
+    asked: list[str] = []
+
+    def once(path: Path, name: str) -> Spec:
+        asked.append(path.name)
+        late.unlink()
+        return refuse(path, name)
+
+    monkeypatch.setattr(drop_folder, "look", look_then_drop)
+    with Ears(tmp_path, once) as ears:
+        assert [ears.next(), ears.next(), ears.next()] == [[], ["late.toml"], []]
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
