@@ -38,11 +38,11 @@ def check(graph: Graph, level: Level) -> None:
     ready = {i for i, value in enumerate(graph.values) if value.data is not None} | set(graph.starts)
     for value in graph.values:
         if len(value.shape) > MAX_RANK:
-            require(False, f"value {value.name!r}", f"rank {len(value.shape)}")
+            raise VerifyError(f"value {value.name!r}: rank {len(value.shape)}")
         if (data := value.data) is not None and (data.shape, data.dtype) != (value.shape, value.dtype.numpy):
-            require(False, f"value {value.name!r}", f"holds {data.dtype} {data.shape}")
+            raise VerifyError(f"value {value.name!r}: holds {data.dtype} {data.shape}")
         if value.dtype is DType.C64 and level != "GRAPH":
-            require(False, f"value {value.name!r}", "complex numbers are pairs to atoms")
+            raise VerifyError(f"value {value.name!r}: complex numbers are pairs to atoms")
     for position, node in enumerate(graph.nodes):
         where = f"node {position} {node.op} from {node.source or 'nowhere'}"
         legal = node.op in LEGAL[level] and (level != "GRAPH" or not isinstance(node.attrs, ATOMS))

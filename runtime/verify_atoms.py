@@ -54,7 +54,11 @@ class Site:
     def __init__(self, where: str, inputs: list[Value], outputs: list[Value], partly: bool = False) -> None:
         self.where, self.inputs, self.outputs, self.partly = where, inputs, outputs, partly
 
+    def bad(self, what: str) -> VerifyError:
+        return VerifyError(f"{self.where}: {what}")
+
     def require(self, condition: bool, what: str) -> None:
+        """The text is made each time; where that costs a load too much, `raise self.bad(...)`."""
         require(condition, self.where, what)
 
     def counts(self, inputs: int, outputs: int = 1) -> None:
@@ -69,13 +73,13 @@ class Site:
         """Every address inside the value."""
         ranks = len(sizes), len(view.strides)
         if not ranks[0] == ranks[1] <= MAX_RANK:
-            self.require(False, f"ranks {ranks}, the most is {MAX_RANK}")
+            raise self.bad(f"ranks {ranks}, the most is {MAX_RANK}")
         if min(sizes, default=1) < 0:
-            self.require(False, f"sizes {sizes}")
+            raise self.bad(f"sizes {sizes}")
         (low, high), elements = extent(view, sizes), value.elements
         inside = low >= 0 and high < max(elements, 1) if high >= low else True
         if not (inside and (0 in sizes or elements > 0)):
-            self.require(False, f"addresses {low}..{high} of {elements}")
+            raise self.bad(f"addresses {low}..{high} of {elements}")
 
     def holds(self, value: Value, elements: int) -> None:
         self.require(
@@ -177,14 +181,14 @@ def _map(at: Site, attrs: Map) -> None:
         row = PRIMITIVES.get(step.name)
         arity, args = (0, 1) if row is None else (row.arity, row.args)
         if step.name not in ("load", "const") and (row is None or attrs.compute not in row.computes):
-            at.require(False, f"{step.name} in {attrs.compute}")
+            raise at.bad(f"{step.name} in {attrs.compute}")
         if len(step.args) != args or depth < arity:
-            at.require(False, f"operands of {step.name}")
+            raise at.bad(f"operands of {step.name}")
         if not _constants(step.args, attrs.compute) or not _known(step, len(at.inputs)):
-            at.require(False, f"{step.name} {step.args}")
+            raise at.bad(f"{step.name} {step.args}")
         depth += 1 - arity
         if depth > MAX_STACK:
-            at.require(False, f"program holds {depth} scalars, the most is {MAX_STACK}")
+            raise at.bad(f"program holds {depth} scalars, the most is {MAX_STACK}")
     at.require(depth == 1, f"program leaves {depth} scalars")
 
 
