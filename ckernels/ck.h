@@ -42,6 +42,7 @@ typedef enum {
     CK_ISA_SCALAR = 0,
     CK_ISA_AVX2 = 1, /* AVX2 and FMA */
     CK_ISA_NEON = 2,
+    CK_ISA_AVX512 = 4, /* F, BW, DQ and VL, beside AVX2 */
 } ck_isa;
 
 typedef enum {
@@ -100,7 +101,8 @@ typedef struct {
     ck_operand packed;   /* B and bias as panels: [batch][ceil(n / nr)]{bias[nr], [ceil(k / kr)][nr][kr]}; the
                           * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off,
                           * or for CK_Q16 s16 and no bias */
-    ck_operand scratch;  /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, else 2) */
+    ck_operand scratch;  /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, else 2), and in CK_F32
+                          * at least mr * taps * 8 bytes */
     ck_operand pad;      /* k / taps elements that stand for the padding; absent without `rows` */
     const int32_t *rows; /* m * taps entries, or NULL */
     int64_t taps;        /* 1 without `rows` */

@@ -1,75 +1,110 @@
 /* gemm_f32.h: the f32 GEMM, written once in vector extensions; each gemm_f32_*.c names a tile, its ISA gives
  * the flags.
  *
- * MR x NR is the register tile, VL the floats of a vector, NAME the registry's name. Rows of A are read in
- * place when they are contiguous, else (transposed, or the rows of an indirect convolution) gathered into
- * `scratch` one tile at a time. B comes as packed panels; the outer loop keeps a block of them in L2 while
- * all of A passes by.
+ * MR x NR is the register tile, VL the floats of a vector, NAME the registry's name. Rows of A are read where
+ * they stand, in chunks that follow each other along k; only a transposed A is gathered into `scratch`, a tile
+ * at a time. B comes as packed panels; the outer loop keeps a block of them in L2 while all of A passes by.
+ * Tiles share the rows evenly, so that none is nearly empty.
  */
 #include "kernels.h"
 
-enum { L2_FLOATS = 48 * 1024 }; /* a block of panels: 192 KiB */
+enum { L2_FLOATS = 96 * 1024 }; /* a block of panels: 384 KiB */
 enum { VECTORS = NR / VL };
 
 typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
-/* c[i,:] = clamp(bias + a[i,:] . panel) for i < rows; `used` rows and n columns of it are stored. */
-static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows,
+/* min(max(x, low), high); a NaN stays */
+static inline __attribute__((always_inline)) vec clamped(vec x, vec low, vec high) {
+#ifdef CLAMP
+    return CLAMP(x, low, high);
+#else
+    ivec less = x < low;
+    x = (vec)(((ivec)low & less) | ((ivec)x & ~less));
+    ivec more = x > high;
+    return (vec)(((ivec)high & more) | ((ivec)x & ~more));
+#endif
+}
+
+static inline __attribute__((always_inline)) void store(vec x, float *c, int64_t n, int64_t step) {
+    if (step == 1 && n >= VL) {
+        *(vec *)c = x;
+        return;
+    }
+    float lanes[VL];
+    memcpy(lanes, &x, sizeof lanes);
+    for (int64_t j = 0; j < ck_min(n, VL); j++) c[j * step] = lanes[j];
+}
+
+/* c[i,:] = clamp(bias + sum over taps t of a[t * MR + i][0..chunk] . panel) for i < rows, in the first
+ * `vectors` of the panel; n columns are stored. */
+static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int vectors,
                                                        const float *const *a, const float *panel, float *c,
-                                                       int used, int64_t n) {
+                                                       int64_t n) {
     vec acc[MR][VECTORS];
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < VECTORS; j++) acc[i][j] = ((const vec *)panel)[j];
-    for (int64_t k = 0; k < p->k; k++) {
-        vec b[VECTORS];
-        panel += NR;
-        for (int j = 0; j < VECTORS; j++) b[j] = ((const vec *)panel)[j];
-        for (int i = 0; i < rows; i++) {
-            const vec x = a[i][k] - (vec){0};
-            for (int j = 0; j < VECTORS; j++) acc[i][j] += x * b[j];
+        for (int j = 0; j < vectors; j++) acc[i][j] = ((const vec *)panel)[j];
+    const int64_t chunk = p->k / p->taps;
+    for (int64_t t = 0; t < p->taps; t++, a += MR) {
+        const float *row[MR];
+        for (int i = 0; i < rows; i++) row[i] = a[i];
+        for (int64_t k = 0; k < chunk; k++) {
+            vec b[VECTORS];
+            panel += NR;
+            for (int j = 0; j < vectors; j++) b[j] = ((const vec *)panel)[j];
+            for (int i = 0; i < rows; i++) {
+                const vec x = row[i][k] - (vec){0};
+                for (int j = 0; j < vectors; j++) acc[i][j] += x * b[j];
+            }
         }
     }
     __asm__ volatile("" ::: "memory"); /* or the bounds would take registers from the loop */
-    const float low = p->low, high = p->high;
-    const int64_t step_m = p->c_view.strides[1], step_n = p->c_view.strides[2];
-    for (int i = 0; i < rows; i++) {
-        float row[NR];
-        if (i >= used) break;
-        memcpy(row, acc[i], sizeof row);
-        for (int j = 0; j < NR; j++) {
-            row[j] = row[j] < low ? low : row[j];
-            row[j] = row[j] > high ? high : row[j];
-        }
-        if (n == NR && step_n == 1) {
-            memcpy(c + i * step_m, row, sizeof row);
-        } else {
-            for (int64_t j = 0; j < n; j++) c[i * step_m + j * step_n] = row[j];
-        }
-    }
+    const vec low = p->low - (vec){0}, high = p->high - (vec){0};
+    const int64_t step = p->c_view.strides[2];
+    for (int i = 0; i < rows; i++, c += p->c_view.strides[1])
+        for (int j = 0; j < vectors; j++)
+            store(clamped(acc[i][j], low, high), c + j * VL * step, n - j * VL, step);
 }
 
-/* Where rows m0 .. m0 + MR of A stand, contiguous: in A itself, or gathered into scratch. Past the end: the
- * last row. */
-static void rows_of(const ck_gemm *p, const float *a, float *scratch, const float *pad, int64_t m0,
-                    const float **rows) {
-    const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2], chunk = p->k / p->taps;
-    for (int i = 0; i < MR; i++) {
-        int64_t m = m0 + i;
-        if (m >= p->m) {
-            rows[i] = rows[i - 1];
-            continue;
-        }
-        rows[i] = scratch + i * p->k;
-        if (p->rows) {
+/* A tile of as many rows and vectors as there are. */
+static void tile_of(const ck_gemm *p, int rows, const float *const *a, const float *panel, float *c,
+                    int64_t n) {
+#define ROWS(count)                                                  \
+    case count:                                                      \
+        if (n > VL) tile(p, count, VECTORS, a, panel, c, n);         \
+        else tile(p, count, 1, a, panel, c, n);                      \
+        return;
+    switch (rows) {
+        ROWS(1) ROWS(2) ROWS(3) ROWS(4)
+#if MR > 4
+        ROWS(5) ROWS(6)
+#endif
+#if MR > 6
+        ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12)
+#endif
+    }
+#undef ROWS
+}
+
+/* Where the chunks of rows m0 .. m0 + rows of A stand: out[t * MR + i]; of a transposed A in `scratch`. */
+static void rows_of(const ck_gemm *p, const float *a, const float *pad, int64_t m0, int rows, char *scratch,
+                    const float **out) {
+    const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2];
+    if (p->rows) {
+        for (int i = 0; i < rows; i++)
             for (int64_t t = 0; t < p->taps; t++) {
-                int32_t at = p->rows[m * p->taps + t];
-                const float *from = at < 0 ? pad : a + at;
-                for (int64_t x = 0; x < chunk; x++) scratch[i * p->k + t * chunk + x] = from[x];
+                const int32_t at = p->rows[(m0 + i) * p->taps + t];
+                out[t * MR + i] = at < 0 ? pad : a + at;
             }
-        } else if (step_k == 1) {
-            rows[i] = a + m * step_m;
-        } else {
-            for (int64_t k = 0; k < p->k; k++) scratch[i * p->k + k] = a[m * step_m + k * step_k];
+        return;
+    }
+    for (int i = 0; i < rows; i++) {
+        const float *from = a + (m0 + i) * step_m;
+        out[i] = from;
+        if (step_k != 1) {
+            float *to = (float *)scratch + i * p->k;
+            for (int64_t k = 0; k < p->k; k++) to[k] = from[k * step_k];
+            out[i] = to;
         }
     }
 }
@@ -78,24 +113,21 @@ ck_status NAME(const void *params, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t panel = (p->k + 1) * NR, panels = (p->n + NR - 1) / NR;
     const int64_t block = panel < L2_FLOATS ? L2_FLOATS / panel : 1;
+    const int64_t tiles = (p->m + MR - 1) / MR, step = (p->m + tiles - 1) / tiles;
     const float *packed = (const float *)ck_at(p->packed, bases), *pad = (const float *)ck_at(p->pad, bases);
-    float *scratch = (float *)ck_at(p->scratch, bases);
+    char *scratch = ck_at(p->scratch, bases);
+    const float *own[MR], **rows = p->rows ? (const float **)(void *)scratch : own;
     if (p->pack_now) ck_f32_pack(p, NR, bases);
     for (int64_t b = 0; b < p->batch; b++) {
         const float *a = (const float *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
         float *c = (float *)ck_at(p->c, bases) + p->c_view.offset + b * p->c_view.strides[0];
         for (int64_t first = 0; first < panels; first += block)
-            for (int64_t m = 0; m < p->m; m += MR) {
-                const float *rows[MR];
-                const int used = (int)ck_min(MR, p->m - m);
-                rows_of(p, a, scratch, pad, m, rows);
-                for (int64_t j = first; j < ck_min(first + block, panels); j++) {
-                    const float *from = packed + (b * panels + j) * panel;
-                    float *to = c + m * p->c_view.strides[1] + j * NR * p->c_view.strides[2];
-                    const int64_t n = ck_min(NR, p->n - j * NR);
-                    if (used == 1) tile(p, 1, rows, from, to, 1, n);
-                    else tile(p, MR, rows, from, to, used, n);
-                }
+            for (int64_t m = 0; m < p->m; m += step) {
+                const int used = (int)ck_min(step, p->m - m);
+                rows_of(p, a, pad, m, used, scratch, rows);
+                for (int64_t j = first; j < ck_min(first + block, panels); j++)
+                    tile_of(p, used, rows, packed + (b * panels + j) * panel,
+                            c + m * p->c_view.strides[1] + j * NR * p->c_view.strides[2], p->n - j * NR);
             }
     }
     return CK_OK;

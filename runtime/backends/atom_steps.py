@@ -101,7 +101,8 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         panels = low.packed(Packed(row, fixed, b.data, bias_data, size))
     else:
         panels = low.buffer(size)
-    scratch = low.buffer(row.mr * depth * (4 if real else 2))
+    taps = 1 if table is None else table.rows.shape[1]
+    scratch = low.buffer(row.mr * max(depth * (4 if real else 2), taps * 8 if real else 0))
     pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
