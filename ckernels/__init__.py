@@ -15,7 +15,7 @@ from typing import Any
 if _folder := os.environ.get("WALLE_CKERNELS"):
     __path__.insert(0, os.path.abspath(_folder))
 
-ISA_NAMES = {"scalar": 0, "avx2": 1, "neon": 2, "avx512": 4}
+ISA_NAMES = {"scalar": 0, "avx2": 1, "neon": 2, "avx512": 4, "vnni": 8}
 """Names of the bits of `ck_isa`, for `WALLE_ISA`."""
 
 
@@ -52,6 +52,8 @@ class Row:
     kr: int
     kernel: Any
     pack: Any
+    entry: Any
+    """The row itself, for C."""
 
 
 def rows() -> tuple[Row, ...]:
@@ -59,7 +61,7 @@ def rows() -> tuple[Row, ...]:
     ffi, lib = _extension().ffi, _extension().lib
     count = ffi.new("int32_t *")
     first = lib.ck_rows(count)
-    return tuple(_row(ffi, first[i]) for i in range(count[0]))
+    return tuple(_row(ffi, first + i) for i in range(count[0]))
 
 
 def primitives() -> dict[str, int]:
@@ -93,4 +95,4 @@ def _row(ffi: Any, row: Any) -> Row:
     operator = ffi.string(ffi.cast("ck_operator", row.op)).removeprefix("CK_")
     dtype = ffi.string(ffi.cast("ck_dtype", row.dtype)).removeprefix("CK_")
     name = ffi.string(row.name).decode()
-    return Row(name, operator, dtype, row.isa, row.mr, row.nr, row.kr, row.kernel, row.pack)
+    return Row(name, operator, dtype, row.isa, row.mr, row.nr, row.kr, row.kernel, row.pack, row)

@@ -41,6 +41,11 @@ ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
             "-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-ffp-contract=fast",
         ),
     },
+    "vnni": {
+        "x86_64": (
+            "-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
+        ),
+    },
     "neon": {"aarch64": (), "armv7l": ("-mfpu=neon-vfpv4",)},
 }
 """Source name suffix -> machine -> flags. A file is left out on a machine that its suffix does not name."""

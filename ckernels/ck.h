@@ -43,6 +43,7 @@ typedef enum {
     CK_ISA_AVX2 = 1, /* AVX2 and FMA */
     CK_ISA_NEON = 2,
     CK_ISA_AVX512 = 4, /* F, BW, DQ and VL, beside AVX2 */
+    CK_ISA_VNNI = 8,   /* of AVX-512 */
 } ck_isa;
 
 typedef enum {
@@ -99,10 +100,9 @@ typedef struct {
 typedef struct {
     ck_operand a, b, bias, c;
     ck_operand packed;   /* B and bias as panels: [batch][ceil(n / nr)]{bias[nr], [ceil(k / kr)][nr][kr]}; the
-                          * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off,
-                          * or for CK_Q16 s16 and no bias */
-    ck_operand scratch;  /* one tile of A: mr * ceil(k / kr) * kr * (4 bytes in CK_F32, else 2), and in CK_F32
-                          * at least mr * taps * 8 bytes */
+                          * elements are f32, or for CK_Q8 s32 bias and s16 with b_zero taken off, or for
+                          * groups of 4 bytes (see gemm_q8c4.h), or for CK_Q16 s16 and no bias */
+    ck_operand scratch;  /* for one tile of A; how much, and how much `packed`, is in ck_gemm_room */
     ck_operand pad;      /* k / taps elements that stand for the padding; absent without `rows` */
     const int32_t *rows; /* m * taps entries, or NULL */
     int64_t taps;        /* 1 without `rows` */
@@ -268,6 +268,9 @@ typedef struct {
     ck_kernel kernel;
     ck_packer pack; /* GEMM only */
 } ck_row;
+
+/* The bytes of `packed` and of `scratch` for a GEMM by a row of the registry. */
+void ck_gemm_room(const ck_row *row, const ck_gemm *gemm, int64_t *packed, int64_t *scratch);
 
 /* The MAP primitives, in the order of ck_instruction.op. */
 typedef struct {

@@ -2,11 +2,12 @@
  * the flags.
  *
  * MR x NR is the register tile, VL the floats of a vector, NAME the registry's name. Rows of A are read where
- * they stand, in chunks that follow each other along k; only a transposed A is gathered into `scratch`, a tile
- * at a time. B comes as packed panels; the outer loop keeps a block of them in L2 while all of A passes by.
- * Tiles share the rows evenly, so that none is nearly empty.
+ * they stand, in chunks that follow each other along k; only a transposed A is gathered, a tile at a time. B
+ * comes as packed panels; the outer loop keeps a block of them in L2 while all of A passes by.
  */
 #include "kernels.h"
+#define ELEMENT float
+#include "gemm_rows.h"
 
 enum { L2_FLOATS = 96 * 1024 }; /* a block of panels: 384 KiB */
 enum { VECTORS = NR / VL };
@@ -86,37 +87,15 @@ static void tile_of(const ck_gemm *p, int rows, const float *const *a, const flo
 #undef ROWS
 }
 
-/* Where the chunks of rows m0 .. m0 + rows of A stand: out[t * MR + i]; of a transposed A in `scratch`. */
-static void rows_of(const ck_gemm *p, const float *a, const float *pad, int64_t m0, int rows, char *scratch,
-                    const float **out) {
-    const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2];
-    if (p->rows) {
-        for (int i = 0; i < rows; i++)
-            for (int64_t t = 0; t < p->taps; t++) {
-                const int32_t at = p->rows[(m0 + i) * p->taps + t];
-                out[t * MR + i] = at < 0 ? pad : a + at;
-            }
-        return;
-    }
-    for (int i = 0; i < rows; i++) {
-        const float *from = a + (m0 + i) * step_m;
-        out[i] = from;
-        if (step_k != 1) {
-            float *to = (float *)scratch + i * p->k;
-            for (int64_t k = 0; k < p->k; k++) to[k] = from[k * step_k];
-            out[i] = to;
-        }
-    }
-}
-
 ck_status NAME(const void *params, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t panel = (p->k + 1) * NR, panels = (p->n + NR - 1) / NR;
     const int64_t block = panel < L2_FLOATS ? L2_FLOATS / panel : 1;
-    const int64_t tiles = (p->m + MR - 1) / MR, step = (p->m + tiles - 1) / tiles;
+    const int64_t step = tile_rows(p->m);
     const float *packed = (const float *)ck_at(p->packed, bases), *pad = (const float *)ck_at(p->pad, bases);
     char *scratch = ck_at(p->scratch, bases);
-    const float *own[MR], **rows = p->rows ? (const float **)(void *)scratch : own;
+    const float **rows = (const float **)(void *)scratch;
+    float *gathered = (float *)(void *)(scratch + MR * p->taps * 8);
     if (p->pack_now) ck_f32_pack(p, NR, bases);
     for (int64_t b = 0; b < p->batch; b++) {
         const float *a = (const float *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
@@ -124,7 +103,7 @@ ck_status NAME(const void *params, char *const *bases) {
         for (int64_t first = 0; first < panels; first += block)
             for (int64_t m = 0; m < p->m; m += step) {
                 const int used = (int)ck_min(step, p->m - m);
-                rows_of(p, a, pad, m, used, scratch, rows);
+                rows_of(p, a, pad, m, used, gathered, rows);
                 for (int64_t j = first; j < ck_min(first + block, panels); j++)
                     tile_of(p, used, rows, packed + (b * panels + j) * panel,
                             c + m * p->c_view.strides[1] + j * NR * p->c_view.strides[2], p->n - j * NR);

@@ -47,3 +47,50 @@ void ck_q8_pack_c2(const ck_gemm *p, int32_t nr, char *const *bases) {
             out = (char *)body;
         }
 }
+
+/* Groups of four bytes of each chunk of k, signed, and a bias that has in it what the zero points add: with a'
+ * and b' as the tiles have them, of zero points za and zb, sum (a' - za)(b' - zb) is the sum of a'b', less
+ * za sum b', plus k za zb, less zb sum a', which alone is not known yet. */
+static void pack_c4(const ck_gemm *p, int32_t nr, char *const *bases, int32_t a_zero) {
+    const uint8_t *b = (const uint8_t *)ck_at(p->b, bases);
+    const int32_t *bias = (const int32_t *)(const void *)ck_at(p->bias, bases);
+    const uint8_t turn = p->b_dtype == CK_U8 ? 0x80 : 0;
+    const int32_t b_zero = p->b_zero - (p->b_dtype == CK_U8 ? 128 : 0);
+    const int64_t *s = p->b_view.strides, chunk = p->k / p->taps;
+    char *out = ck_at(p->packed, bases);
+    for (int64_t batch = 0; batch < p->batch; batch++)
+        for (int64_t n0 = 0; n0 < p->n; n0 += nr) {
+            const uint8_t *from = b + p->b_view.offset + batch * s[0] + n0 * s[2];
+            char *body = out + nr * 4;
+            for (int64_t j = 0; j < nr; j++) {
+                const int there = j < p->n - n0;
+                uint32_t sum = 0;
+                char *to = body + j * 4;
+                for (int64_t t = 0; t < p->taps; t++)
+                    for (int64_t k = 0; k < chunk; k += 4, to += nr * 4)
+                        for (int64_t x = 0; x < 4; x++) {
+                            int8_t value = 0;
+                            if (there && k + x < chunk)
+                                value = (int8_t)(from[(t * chunk + k + x) * s[1] + j * s[2]] ^ turn);
+                            to[x] = (char)value;
+                            sum += (uint32_t)value;
+                        }
+                uint32_t head = bias && there ? (uint32_t)bias[n0 + j] : 0;
+                head += (uint32_t)a_zero * ((uint32_t)p->k * (uint32_t)b_zero - sum);
+                memcpy(out + j * 4, &head, 4);
+            }
+            out = body + nr * ck_c4_depth(p);
+        }
+}
+
+void ck_q8_pack_c4u(const ck_gemm *p, int32_t nr, char *const *bases) {
+    pack_c4(p, nr, bases, p->a_zero + (p->a_dtype == CK_I8 ? 128 : 0));
+}
+
+void ck_gemm_room(const ck_row *row, const ck_gemm *p, int64_t *packed, int64_t *scratch) {
+    const int64_t panels = (p->n + row->nr - 1) / row->nr, depth = (p->k + row->kr - 1) / row->kr * row->kr;
+    const int64_t wide = row->dtype == CK_F32 ? 4 : 2; /* of an element in a panel */
+    if (row->kr == 4) *packed = p->batch * panels * row->nr * (4 + ck_c4_depth(p));
+    else *packed = p->batch * panels * row->nr * (4 + depth * wide);
+    *scratch = row->mr * (p->taps * 8 + depth * wide);
+}

@@ -11,6 +11,9 @@ static inline char *ck_at(ck_operand operand, char *const *bases) {
 
 static inline int64_t ck_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* The k of a GEMM whose chunks are each filled up to groups of four. */
+static inline int64_t ck_c4_depth(const ck_gemm *p) { return p->taps * ((p->k / p->taps + 3) & ~3); }
+
 /* IEEE half <-> single without hardware support; the way down rounds to nearest even. */
 static inline float ck_f32_of_f16(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = half & 0x7fffu, bits;

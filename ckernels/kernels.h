@@ -5,6 +5,7 @@
 
 void ck_f32_pack(const ck_gemm *params, int32_t nr, char *const *bases);
 void ck_q8_pack_c2(const ck_gemm *params, int32_t nr, char *const *bases);
+void ck_q8_pack_c4u(const ck_gemm *params, int32_t nr, char *const *bases);
 void ck_q16_pack(const ck_gemm *params, int32_t nr, char *const *bases);
 
 #define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) ck_status NAME(const void *params, char *const *bases);

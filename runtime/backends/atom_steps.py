@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ckernels
-from ckernels import lib
+from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
 from runtime.backends.steps import (
     Fields,
@@ -71,12 +71,9 @@ def _indirect(low: Emitter, node: Node, fused: IndirectGemm) -> None:
 def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> None:
     (a, b), out = (low.values[i] for i in node.inputs[:2]), low.values[node.outputs[0]]
     bias = node.inputs[2] if len(node.inputs) > 2 else ABSENT
-    real = a.dtype is DType.F32
     quantised = {DType.I8: "Q8", DType.U8: "Q8", DType.I16: "Q16"}
     row = low.kernel(node, "GEMM", quantised.get(a.dtype, a.dtype.name))
     low.zero(node, (atom.batch, atom.m, atom.n))
-    depth, width = -(-atom.k // row.kr) * row.kr, -(-atom.n // row.nr) * row.nr
-    size = atom.batch * width * (4 + depth * (4 if real else 2))
     fixed = {
         **{
             "batch": atom.batch,
@@ -91,9 +88,10 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
             "a_dtype": dtype_of(a.dtype),
             "b_dtype": dtype_of(b.dtype),
             "c_dtype": dtype_of(out.dtype),
-            "taps": 1,
+            "taps": 1 if table is None else table.rows.shape[1],
         },
     }
+    size, tile = room(row, fixed)
     bias_data = None if bias == ABSENT else low.values[bias].data
     constant = b.data is not None and (bias == ABSENT or bias_data is not None)
     if constant:
@@ -101,8 +99,7 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         panels = low.packed(Packed(row, fixed, b.data, bias_data, size))
     else:
         panels = low.buffer(size)
-    taps = 1 if table is None else table.rows.shape[1]
-    scratch = low.buffer(row.mr * max(depth * (4 if real else 2), taps * 8 if real else 0))
+    scratch = low.buffer(tile)
     pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
@@ -114,11 +111,18 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         }
         absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
         late = {"b": at(absent[0]), "bias": at(absent[1]), "pad": at(pad), "pack_now": not constant}
-        through = {} if table is None else {"rows": numbers_of(table.rows, keep), "taps": table.rows.shape[1]}
+        through = {} if table is None else {"rows": numbers_of(table.rows, keep)}
         return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, row.nr, "c", keep)}
 
     reads = [node.inputs[0], panels, pad] if constant else [*node.inputs, pad]
     low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, panels])
+
+
+def room(row: ckernels.Row, fields: Fields) -> tuple[int, int]:
+    """Bytes of a GEMM's packed panels, and of its scratch."""
+    sizes = ffi.new("int64_t[2]")
+    lib.ck_gemm_room(row.entry, ffi.new("ck_gemm *", fields), sizes, sizes + 1)
+    return sizes[0], sizes[1]
 
 
 def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:

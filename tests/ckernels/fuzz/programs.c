@@ -288,14 +288,13 @@ static const void *gemm(program *p, const ck_row *row) {
         a = k + pick(&p->in, 50), out->a_view = (ck_view){0};
         out->rows = table(p, m * out->taps, k / out->taps, a);
     }
-    const int64_t depth = (k + row->kr - 1) / row->kr * row->kr, panels = (n + row->nr - 1) / row->nr;
-    const int64_t wide = row->dtype == CK_F32 ? 4 : 2;
+    int64_t packed, scratch;
+    ck_gemm_room(row, out, &packed, &scratch);
     out->a = value(p, a * size_of(out->a_dtype));
     out->b = value(p, b * size_of(out->b_dtype));
     out->c = value(p, c * size_of(out->c_dtype));
     out->bias = q16 || pick(&p->in, 2) ? absent() : value(p, n * 4);
-    out->packed = value(p, batch * panels * row->nr * (4 + depth * wide));
-    out->scratch = value(p, row->mr * depth * wide);
+    out->packed = value(p, packed), out->scratch = value(p, scratch);
     out->pad = out->rows ? value(p, k / out->taps * size_of(out->a_dtype)) : absent();
     out->pack_now = 1;
     out->a_zero = q8 ? (int32_t)pick(&p->in, 128) : 0, out->b_zero = q8 ? (int32_t)pick(&p->in, 128) : 0;
