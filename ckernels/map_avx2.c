@@ -1,0 +1,3 @@
+/* map_avx2.c: MAP for AVX2. */
+#define ISA avx2
+#include "map.h"
