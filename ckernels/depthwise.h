@@ -9,11 +9,10 @@
 
 enum { BLOCK = 4 }; /* vectors that are summed side by side */
 
-typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef float real __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
-typedef int8_t bytes __attribute__((vector_size(VL), aligned(1), may_alias));
-typedef uint8_t ubytes __attribute__((vector_size(VL), aligned(1), may_alias));
+#include "lanes.h"
 
 static inline float clamp(const ck_depthwise *p, float x) {
     x = x < p->low ? p->low : x;
@@ -26,13 +25,13 @@ static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwi
                                                                 const int32_t *rows, float *out) {
     const int64_t wide = vectors * VL;
     for (; c + wide <= p->channels; c += wide) {
-        vec acc[BLOCK];
+        real acc[BLOCK];
         float sums[BLOCK * VL];
-        for (int j = 0; j < vectors; j++) acc[j] = *(const vec *)(bias + c + j * VL);
+        for (int j = 0; j < vectors; j++) acc[j] = *(const real *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const float *from = (rows[t] < 0 ? pad : in + rows[t]) + c, *w = weights + t * p->channels + c;
             for (int j = 0; j < vectors; j++)
-                acc[j] += *(const vec *)(from + j * VL) * *(const vec *)(w + j * VL);
+                acc[j] += *(const real *)(from + j * VL) * *(const real *)(w + j * VL);
         }
         memcpy(sums, acc, (size_t)wide * sizeof *sums);
         for (int64_t j = 0; j < wide; j++) out[c + j] = clamp(p, sums[j]);
@@ -64,7 +63,8 @@ static inline __attribute__((always_inline)) void store(const ck_depthwise *p, c
     int32_t values[BLOCK * VL];
     ck_epilogue(sums, p->multiplier + c, p->shift + c, p->out_ties_away, p->out_zero, p->out_low, p->out_high,
                 values, n);
-    for (int j = 0; j < n; j++) out[c + j] = (uint8_t)values[j];
+    for (int j = 0; j + VL <= n; j += VL) bytes_to(out + c + j, values + j);
+    for (int j = n - n % VL; j < n; j++) out[c + j] = (uint8_t)values[j];
 }
 
 static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthwise *p, const int is_signed,
@@ -73,7 +73,7 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
                                                                  const int32_t *weights, const int32_t *bias,
                                                                  const int32_t *rows, uint8_t *out) {
     const int64_t wide = vectors * VL;
-    const ivec zero = p->in_zero - (ivec){0};
+    const vec zero = p->in_zero - (vec){0};
     for (; c + wide <= p->channels; c += wide) {
         uvec acc[BLOCK];
         int32_t sums[BLOCK * VL];
@@ -81,11 +81,8 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
         for (int64_t t = 0; t < p->taps; t++) {
             const uint8_t *from = (rows[t] < 0 ? pad : in + rows[t]) + c;
             const int32_t *w = weights + t * p->channels + c;
-            for (int j = 0; j < vectors; j++) {
-                ivec x = is_signed ? __builtin_convertvector(*(const bytes *)(from + j * VL), ivec)
-                                   : __builtin_convertvector(*(const ubytes *)(from + j * VL), ivec);
-                acc[j] += (uvec)((x - zero) * *(const ivec *)(w + j * VL));
-            }
+            for (int j = 0; j < vectors; j++)
+                acc[j] += (uvec)((lanes_of(from + j * VL, is_signed) - zero) * *(const vec *)(w + j * VL));
         }
         memcpy(sums, acc, (size_t)wide * sizeof *sums);
         store(p, sums, out, c, vectors * VL);

@@ -14,7 +14,7 @@ enum { L2_BYTES = 384 * 1024 };
 enum { VECTORS = NR / VL };
 
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef uint8_t bytes __attribute__((vector_size(VL), aligned(1), may_alias));
+#include "lanes.h"
 
 /* VL sums to C, or their first n. */
 static inline __attribute__((always_inline)) void store(const ck_gemm *p, vec sums, char *c, int64_t at,
@@ -28,9 +28,7 @@ static inline __attribute__((always_inline)) void store(const ck_gemm *p, vec su
     }
     ck_epilogue(lanes, p->multiplier + n0, p->shift + n0, p->c_ties_away, p->c_zero, p->c_low, p->c_high, out, VL);
     if (n >= VL && step == 1) {
-        vec whole;
-        memcpy(&whole, out, sizeof whole);
-        *(bytes *)(c + at) = __builtin_convertvector(whole, bytes);
+        bytes_to((uint8_t *)c + at, out);
     } else {
         for (int64_t j = 0; j < ck_min(n, VL); j++) c[at + j * step] = (char)out[j];
     }
