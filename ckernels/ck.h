@@ -92,7 +92,9 @@ typedef struct {
     char fill[8];     /* one element, in its own type, at the front */
 } ck_raster;
 
-/* C[b,m,n] = epilogue(sum_k (A[b,m,k] - a_zero) * (B[b,k,n] - b_zero) + bias[n]).
+/* Kernels of 8-bit GEMMs may read up to 3 bytes behind A and `pad`, which change nothing.
+ *
+ * C[b,m,n] = epilogue(sum_k (A[b,m,k] - a_zero) * (B[b,k,n] - b_zero) + bias[n]).
  * A is either a view over (batch, m, k), or indirect (batch 1): k is cut into `taps` chunks of equal length,
  * contiguous in memory, and rows[m * taps + t] says at which element chunk t of row m starts; a negative
  * entry reads `pad`.

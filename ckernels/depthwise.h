@@ -5,7 +5,6 @@
  * the epilogue; the channels that fill no vector are done one by one.
  */
 #include "kernels.h"
-#include "quantized.h"
 
 enum { BLOCK = 4 }; /* vectors that are summed side by side */
 
@@ -58,15 +57,6 @@ ck_status REAL_NAME(const void *params, char *const *bases) {
     return CK_OK;
 }
 
-static inline __attribute__((always_inline)) void store(const ck_depthwise *p, const int32_t *sums,
-                                                        uint8_t *out, int64_t c, const int n) {
-    int32_t values[BLOCK * VL];
-    ck_epilogue(sums, p->multiplier + c, p->shift + c, p->out_ties_away, p->out_zero, p->out_low, p->out_high,
-                values, n);
-    for (int j = 0; j + VL <= n; j += VL) bytes_to(out + c + j, values + j);
-    for (int j = n - n % VL; j < n; j++) out[c + j] = (uint8_t)values[j];
-}
-
 static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthwise *p, const int is_signed,
                                                                  const int vectors, int64_t c,
                                                                  const uint8_t *in, const uint8_t *pad,
@@ -74,9 +64,9 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
                                                                  const int32_t *rows, uint8_t *out) {
     const int64_t wide = vectors * VL;
     const vec zero = p->in_zero - (vec){0};
+    const epilogue last = {p->out_zero - (vec){0}, p->out_low - (vec){0}, p->out_high - (vec){0}, p->out_ties_away};
     for (; c + wide <= p->channels; c += wide) {
         uvec acc[BLOCK];
-        int32_t sums[BLOCK * VL];
         for (int j = 0; j < vectors; j++) acc[j] = *(const uvec *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const uint8_t *from = (rows[t] < 0 ? pad : in + rows[t]) + c;
@@ -84,8 +74,12 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
             for (int j = 0; j < vectors; j++)
                 acc[j] += (uvec)((lanes_of(from + j * VL, is_signed) - zero) * *(const vec *)(w + j * VL));
         }
-        memcpy(sums, acc, (size_t)wide * sizeof *sums);
-        store(p, sums, out, c, vectors * VL);
+        for (int j = 0; j < vectors; j++) {
+            vec multiplier, shift;
+            memcpy(&multiplier, p->multiplier + c + j * VL, sizeof multiplier);
+            memcpy(&shift, p->shift + c + j * VL, sizeof shift);
+            bytes_to(out + c + j * VL, requantised((vec)acc[j], multiplier, shift, &last));
+        }
     }
     return c;
 }
@@ -114,7 +108,10 @@ ck_status WHOLE_NAME(const void *params, char *const *bases) {
                 const int32_t x = (is_signed ? (int8_t)raw : raw) - p->in_zero;
                 sum += (uint32_t)(x * weights[t * p->channels + c]);
             }
-            store(p, &(const int32_t){(int32_t)sum}, out, c, 1);
+            int32_t value;
+            ck_epilogue(&(const int32_t){(int32_t)sum}, p->multiplier + c, p->shift + c, p->out_ties_away,
+                        p->out_zero, p->out_low, p->out_high, &value, 1);
+            out[c] = (uint8_t)value;
         }
     }
     return CK_OK;

@@ -6,7 +6,6 @@
  * panels' bias (gemm_pack.c). VL is the number of s32 lanes.
  */
 #include "kernels.h"
-#include "quantized.h"
 #define ELEMENT uint8_t
 #include "gemm_rows.h"
 
@@ -16,33 +15,31 @@ enum { VECTORS = NR / VL };
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 #include "lanes.h"
 
-/* VL sums to C, or their first n. */
-static inline __attribute__((always_inline)) void store(const ck_gemm *p, vec sums, char *c, int64_t at,
-                                                        int64_t n0, int64_t n) {
+/* VL lanes to C, or their first n. */
+static inline __attribute__((always_inline)) void store(const ck_gemm *p, vec lanes, char *c, int64_t at,
+                                                        int64_t n) {
     const int64_t step = p->c_view.strides[2];
-    int32_t lanes[VL], out[VL];
-    memcpy(lanes, &sums, sizeof lanes);
-    if (!p->multiplier) {
-        for (int64_t j = 0; j < ck_min(n, VL); j++) ((int32_t *)(void *)c)[at + j * step] = lanes[j];
+    if (p->multiplier && n >= VL && step == 1) {
+        bytes_to((uint8_t *)c + at, lanes);
         return;
     }
-    ck_epilogue(lanes, p->multiplier + n0, p->shift + n0, p->c_ties_away, p->c_zero, p->c_low, p->c_high, out, VL);
-    if (n >= VL && step == 1) {
-        bytes_to((uint8_t *)c + at, out);
-    } else {
-        for (int64_t j = 0; j < ck_min(n, VL); j++) c[at + j * step] = (char)out[j];
-    }
+    int32_t out[VL];
+    memcpy(out, &lanes, sizeof out);
+    for (int64_t j = 0; j < ck_min(n, VL); j++)
+        if (p->multiplier) c[at + j * step] = (char)out[j];
+        else ((int32_t *)(void *)c)[at + j * step] = out[j];
 }
 
-/* One group of up to four elements of each row. */
+/* One group of four elements of each row. Behind the last there may be up to three that do not belong to it:
+ * the panel has zeros for them. */
 static inline __attribute__((always_inline)) void group(vec acc[MR][VECTORS], const int rows, const int vectors,
-                                                        const uint8_t *const *row, int64_t k, const int count,
-                                                        vec turn, const char *panel) {
+                                                        const uint8_t *const *row, int64_t k, vec turn,
+                                                        const char *panel) {
     vec b[VECTORS];
     for (int j = 0; j < vectors; j++) b[j] = ((const vec *)(const void *)panel)[j];
     for (int i = 0; i < rows; i++) {
-        int32_t four = 0;
-        memcpy(&four, row[i] + k, (size_t)count);
+        int32_t four;
+        memcpy(&four, row[i] + k, 4);
         const vec x = (four - (vec){0}) ^ turn;
         for (int j = 0; j < vectors; j++) acc[i][j] = DOT(acc[i][j], x, b[j]);
     }
@@ -58,25 +55,27 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < vectors; j++) acc[i][j] = ((const vec *)(const void *)panel)[j] - less[i];
     panel += NR * 4;
-    const int64_t chunk = p->k / p->taps, whole = chunk & ~3;
+    const int64_t chunk = p->k / p->taps;
     const vec turn = (int32_t)((p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};
     for (int64_t t = 0; t < p->taps; t++, a += MR) {
         const uint8_t *row[MR];
         for (int i = 0; i < rows; i++) row[i] = a[i];
-        for (int64_t k = 0; k < whole; k += 4, panel += NR * 4) group(acc, rows, vectors, row, k, 4, turn, panel);
-        switch (chunk - whole) {
-        case 1: group(acc, rows, vectors, row, whole, 1, turn, panel); break;
-        case 2: group(acc, rows, vectors, row, whole, 2, turn, panel); break;
-        case 3: group(acc, rows, vectors, row, whole, 3, turn, panel); break;
-        default: continue;
-        }
-        panel += NR * 4;
+        for (int64_t k = 0; k < chunk; k += 4, panel += NR * 4) group(acc, rows, vectors, row, k, turn, panel);
     }
     __asm__ volatile("" ::: "memory"); /* or the epilogue would take registers from the loop */
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < vectors; j++)
-            store(p, acc[i][j], c, at + i * p->c_view.strides[1] + j * VL * p->c_view.strides[2], n0 + j * VL,
-                  n - j * VL);
+    const epilogue last = {p->c_zero - (vec){0}, p->c_low - (vec){0}, p->c_high - (vec){0}, p->c_ties_away};
+    const int64_t *step = p->c_view.strides;
+    for (int j = 0; j < vectors; j++) {
+        vec multiplier = {0}, shift = {0};
+        if (p->multiplier) {
+            memcpy(&multiplier, p->multiplier + n0 + j * VL, sizeof multiplier);
+            memcpy(&shift, p->shift + n0 + j * VL, sizeof shift);
+        }
+        for (int i = 0; i < rows; i++) {
+            if (p->multiplier) acc[i][j] = requantised(acc[i][j], multiplier, shift, &last);
+            store(p, acc[i][j], c, at + i * step[1] + j * VL * step[2], n - j * VL);
+        }
+    }
 }
 
 static void tile_of(const ck_gemm *p, int rows, const uint8_t *const *a, const int32_t *less,

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
+SLACK = 64
+"""Bytes behind the last value of a memory: kernels may read a few of them, which change nothing."""
 MAX_BYTES = 1 << 32
 """Of one memory of a program, however much the machine has."""
 MOST_PAIRS = 32

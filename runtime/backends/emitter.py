@@ -252,7 +252,7 @@ class Emitter:
                 self.fill_constant(i, out[place.offset : place.offset + self.values[i].nbytes])
 
         if self.store is not None and 0 < size <= memory.limit():
-            mapping = self.store.open(self.digest(constants), size, fill)
+            mapping = self.store.open(self.digest(constants), size + memory.SLACK, fill)
             if mapping is not None:
                 return Memory.of(mapping, packed.HEADER)
         own = Memory(size, "weights")

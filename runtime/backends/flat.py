@@ -62,7 +62,7 @@ class Memory:
             raise RunError(
                 f"the {what} of the model: {size} bytes are needed, at most {most} can be had here"
             )
-        pointer = lib.ck_alloc(size)
+        pointer = lib.ck_alloc(size + memory.SLACK)
         if pointer == ffi.NULL:
             raise RunError(
                 f"no memory for the {what} of the model: {size} bytes; free some, or run a smaller model"

@@ -290,12 +290,13 @@ static const void *gemm(program *p, const ck_row *row) {
     }
     int64_t packed, scratch;
     ck_gemm_room(row, out, &packed, &scratch);
-    out->a = value(p, a * size_of(out->a_dtype));
+    const int64_t behind = q8 ? 3 : 0;
+    out->a = value(p, a * size_of(out->a_dtype) + behind);
     out->b = value(p, b * size_of(out->b_dtype));
     out->c = value(p, c * size_of(out->c_dtype));
     out->bias = q16 || pick(&p->in, 2) ? absent() : value(p, n * 4);
     out->packed = value(p, packed), out->scratch = value(p, scratch);
-    out->pad = out->rows ? value(p, k / out->taps * size_of(out->a_dtype)) : absent();
+    out->pad = out->rows ? value(p, k / out->taps * size_of(out->a_dtype) + behind) : absent();
     out->pack_now = 1;
     out->a_zero = q8 ? (int32_t)pick(&p->in, 128) : 0, out->b_zero = q8 ? (int32_t)pick(&p->in, 128) : 0;
     out->low = -100, out->high = 100;
