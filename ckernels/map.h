@@ -1,10 +1,9 @@
 /* map.h: MAP, the element-wise atom, for one instruction set: each map*.c names it by ISA, and its flags make
  * vector code of the loops. map.inc lists the primitives, map_body.h is the machine that runs them.
  */
-#include <math.h>
-
 #include "kernels.h"
 #include "quantized.h"
+#include "real.h"
 
 enum { BLOCK = 256, STACK = 32 };
 
@@ -96,6 +95,7 @@ static uint64_t unsigned_of_real(double x) {
 #define U float
 #define C f32
 #define F SINGLE
+#define V(name) ck_##name
 #define NAME KERNEL(f32, ISA)
 #define ARGS real
 #define IS_REAL 1
@@ -113,6 +113,7 @@ static uint64_t unsigned_of_real(double x) {
 #define U double
 #define C f64
 #define F DOUBLE
+#define V(name) name
 #define NAME KERNEL(f64, ISA)
 #define ARGS real
 #define IS_REAL 1

@@ -171,6 +171,7 @@ ck_status NAME(const void *params, char *const *bases) {
 #undef U
 #undef C
 #undef F
+#undef V
 #undef NAME
 #undef ARGS
 #undef IS_REAL
