@@ -12,14 +12,15 @@ typedef T NAMED(C, block)[BLOCK];
 
 #define DEFINE(name, arity, expression)                                                                 \
     static void NAMED(C, name)(NAMED(C, block) *restrict s, int n, const ck_instruction *instruction) { \
-        (void)instruction;                                                                              \
+        const T arg0 = (T)instruction->ARGS[0], arg1 = (T)instruction->ARGS[1];                         \
+        (void)arg0, (void)arg1;                                                                         \
         for (int i = 0; i < n; i++) {                                                                   \
             const T a = s[0][i], b = s[arity > 1][i], c = s[arity > 2 ? 2 : 0][i];                      \
             (void)a, (void)b, (void)c;                                                                  \
             s[0][i] = (T)(expression);                                                                  \
         }                                                                                               \
     }
-#define args(i) ((T)instruction->ARGS[i])
+#define args(i) arg##i
 #if IS_REAL
 #define BOTH(name, arity, real, whole) DEFINE(name, arity, real)
 #define REAL(name, arity, real) DEFINE(name, arity, real)
@@ -147,7 +148,8 @@ ck_status NAME(const void *params, char *const *bases) {
                      NAMED(C, load)(stack[depth] + filled, from, p->dtypes[j], at, step, run));
                 depth++;
             } else if (instruction->op == CK_MAP_CONST) {
-                for (int x = 0; x < n; x++) stack[depth][x] = args(0);
+                const T number = (T)instruction->ARGS[0];
+                for (int x = 0; x < n; x++) stack[depth][x] = number;
                 depth++;
             } else {
                 depth -= primitives[instruction->op].arity;
