@@ -175,9 +175,11 @@ typedef enum {
     CK_ARGMIN,
 } ck_reduction;
 
-/* out[o,i] = op over a of in[o,a,i]. */
+/* out[o,i] = op over a of in[o,a,i]; or, indirect, of in[rows[o * axis + a] + i], where a negative entry reads
+ * `pad`, of `inner` elements. */
 typedef struct {
-    ck_operand in, out;
+    ck_operand in, out, pad;
+    const int32_t *rows; /* outer * axis entries, or NULL */
     int32_t op; /* a ck_reduction */
     int32_t out_dtype;
     int64_t outer, axis, inner;

@@ -1,5 +1,6 @@
 /* reduce_body.h: REDUCE for one element type T with accumulator A; NAME is the kernel.
  *
+ * A slice of the axis is a run of the input, or what an entry of a table points to (see ck_reduce).
  * Columns of `inner` are reduced side by side, up to LANES at a time, so the innermost loop is a vector loop.
  * When inner is 1, PARTS interleaved parts of the axis stand in for the columns and are put together at the
  * end.
@@ -10,31 +11,34 @@
 #define EACH(INIT, UPDATE)                                   \
     do {                                                     \
         for (int64_t i = 0; i < width; i++) acc[i] = (INIT); \
-        for (int64_t a = 0; a < axis; a++)                   \
+        for (int64_t a = 0; a < axis; a++) {                 \
+            const T *from = SLICE(a);                        \
             for (int64_t i = 0; i < width; i++) {            \
-                const A v = in[a * stride + i];              \
+                const A v = from[i];                         \
                 acc[i] = (UPDATE);                           \
             }                                                \
+        }                                                    \
     } while (0)
 
 /* acc[i] = index of the best of column i, the first of equals; BETTER(x, y) says that x replaces y. */
 #define WHERE(BETTER)                                                                      \
     for (int64_t i = 0; i < width; i++) {                                                  \
-        T best = in[i];                                                                    \
+        T best = SLICE(0)[i];                                                              \
         where[i] = 0;                                                                      \
         for (int64_t a = 1; a < axis; a++)                                                 \
-            if (BETTER(in[a * stride + i], best)) best = in[a * stride + i], where[i] = a; \
+            if (BETTER(SLICE(a)[i], best)) best = SLICE(a)[i], where[i] = a;               \
     }
 #define HIGHER(x, y) ((x) > (y))
 #define LOWER(x, y) ((x) < (y))
+#define SLICE(a) (rows == NULL ? in + (a) * stride : rows[a] < 0 ? pad : in + rows[a])
 
-static void NAMED(NAME, columns)(int32_t op, const T *in, int64_t axis, int64_t stride, int64_t width, A *acc,
-                                 int64_t *where) {
+static void NAMED(NAME, columns)(int32_t op, const T *in, const int32_t *rows, const T *pad, int64_t axis,
+                                 int64_t stride, int64_t width, A *acc, int64_t *where) {
     switch (op) {
         case CK_SUM: EACH(0, SUM(acc[i], v)); break;
         case CK_PROD: EACH(1, PRODUCT(acc[i], v)); break;
-        case CK_MAX: EACH(in[i], v > acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
-        case CK_MIN: EACH(in[i], v < acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
+        case CK_MAX: EACH(SLICE(0)[i], v > acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
+        case CK_MIN: EACH(SLICE(0)[i], v < acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
         case CK_ANY: EACH(0, acc[i] != 0 || v != 0); break;
         case CK_ALL: EACH(1, acc[i] != 0 && v != 0); break;
         case CK_ARGMAX: WHERE(HIGHER); break;
@@ -57,10 +61,10 @@ static A NAMED(NAME, both)(int32_t op, A x, A y) {
 static A NAMED(NAME, row)(int32_t op, const T *in, int64_t axis) {
     A acc[PARTS] = {0}, rest[1] = {0};
     const int64_t even = axis / PARTS;
-    NAMED(NAME, columns)(op, in, even, PARTS, PARTS, acc, NULL);
+    NAMED(NAME, columns)(op, in, NULL, NULL, even, PARTS, PARTS, acc, NULL);
     for (int i = 1; i < PARTS; i++) acc[0] = NAMED(NAME, both)(op, acc[0], acc[i]);
     if (axis > even * PARTS) {
-        NAMED(NAME, columns)(op, in + even * PARTS, axis - even * PARTS, 1, 1, rest, NULL);
+        NAMED(NAME, columns)(op, in + even * PARTS, NULL, NULL, axis - even * PARTS, 1, 1, rest, NULL);
         acc[0] = NAMED(NAME, both)(op, acc[0], rest[0]);
     }
     return acc[0];
@@ -68,7 +72,7 @@ static A NAMED(NAME, row)(int32_t op, const T *in, int64_t axis) {
 
 ck_status NAME(const void *params, char *const *bases) {
     const ck_reduce *p = params;
-    const T *in = (const T *)ck_at(p->in, bases);
+    const T *in = (const T *)ck_at(p->in, bases), *pad = (const T *)ck_at(p->pad, bases);
     char *out = ck_at(p->out, bases);
     const int indices = p->op == CK_ARGMAX || p->op == CK_ARGMIN;
     const int real = (A)0.5 != 0 && p->op != CK_ANY && p->op != CK_ALL;
@@ -77,10 +81,11 @@ ck_status NAME(const void *params, char *const *bases) {
             A acc[LANES] = {0};
             int64_t where[LANES] = {0};
             const int64_t width = ck_min(LANES, p->inner - i), at = o * p->inner + i;
-            const T *from = in + o * p->axis * p->inner + i;
-            if (p->inner == 1 && p->axis >= PARTS && !indices)
+            const int32_t *rows = p->rows ? p->rows + o * p->axis : NULL;
+            const T *from = in + (rows ? 0 : o * p->axis * p->inner) + i;
+            if (p->inner == 1 && !rows && p->axis >= PARTS && !indices)
                 acc[0] = NAMED(NAME, row)(p->op, from, p->axis);
-            else NAMED(NAME, columns)(p->op, from, p->axis, p->inner, width, acc, where);
+            else NAMED(NAME, columns)(p->op, from, rows, pad + (rows ? i : 0), p->axis, p->inner, width, acc, where);
             for (int64_t j = 0; j < width; j++) {
                 if (indices) put(out, p->out_dtype, at + j, where[j]);
                 else if (real) ((float *)out)[at + j] = (float)acc[j];
@@ -98,3 +103,4 @@ ck_status NAME(const void *params, char *const *bases) {
 #undef WHERE
 #undef HIGHER
 #undef LOWER
+#undef SLICE

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from runtime.atoms import Clamp, Gemm, Requantize
+from runtime.atoms import Clamp, Gemm, Reduce, Requantize
 from runtime.graph import Array
 
 
@@ -45,4 +45,13 @@ class Depthwise:
     epilogue: Clamp | Requantize
 
 
-FUSED = (IndirectGemm, Depthwise)
+@dataclass(frozen=True, slots=True, eq=False)
+class IndirectReduce:
+    """`reduce`, the slices of whose axis are chunks that `table` finds in the input."""
+
+    NAME: ClassVar = "INDIRECT_REDUCE"
+    reduce: Reduce
+    table: Table
+
+
+FUSED = (IndirectGemm, Depthwise, IndirectReduce)

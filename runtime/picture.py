@@ -19,6 +19,7 @@ COLOURS = {
     "RASTER": "#f2b84b",
     "GEMM": "#5b8ff9",
     "INDIRECT_GEMM": "#3a6fd8",
+    "INDIRECT_REDUCE": "#c24d31",
     "DEPTHWISE": "#6f6bd9",
     "MAP": "#57b894",
     "REDUCE": "#e8684a",

@@ -24,7 +24,7 @@ from runtime.atoms import (
     View,
 )
 from runtime.errors import VerifyError
-from runtime.fused import Depthwise, IndirectGemm, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
 from runtime.graph import DType, Shape, Value
 from runtime.primitives import COMPUTE_TYPES, FLOAT, PRIMITIVES
 from runtime.quantized import I32_MAX
@@ -205,10 +205,15 @@ def _constants(args: tuple[Any, ...], compute: str) -> bool:
 
 
 def _reduce(at: Site, attrs: Reduce) -> None:
+    _reduction(at, attrs)
+    at.holds(at.inputs[0], attrs.outer * attrs.axis * attrs.inner)
+
+
+def _reduction(at: Site, attrs: Reduce) -> None:
+    """All but how the input is read."""
     at.counts(1)
     sizes = attrs.outer, attrs.axis, attrs.inner
     at.require(min(sizes) >= 1, f"sizes {sizes}")
-    at.holds(at.inputs[0], attrs.outer * attrs.axis * attrs.inner)
     at.holds(at.outputs[0], attrs.outer * attrs.inner)
     source, target = at.inputs[0].dtype, at.outputs[0].dtype
     legal = {
@@ -293,6 +298,13 @@ def _indirect_gemm(at: Site, attrs: IndirectGemm) -> None:
     _table(at, attrs.table, gemm.m, gemm.k)
 
 
+def _indirect_reduce(at: Site, attrs: IndirectReduce) -> None:
+    reduce = attrs.reduce
+    _reduction(at, reduce)
+    at.require(attrs.table.chunk == reduce.inner, f"chunks of {attrs.table.chunk}, expected {reduce.inner}")
+    _table(at, attrs.table, reduce.outer, reduce.axis * reduce.inner)
+
+
 def _depthwise(at: Site, attrs: Depthwise) -> None:
     at.counts(1)
     (m, taps), channels = attrs.table.rows.shape, attrs.table.chunk
@@ -334,5 +346,6 @@ CHECKS: dict[type[Any], Callable[[Site, Any], None]] = {
     Sort: _sort,
     Rng: _rng,
     IndirectGemm: _indirect_gemm,
+    IndirectReduce: _indirect_reduce,
     Depthwise: _depthwise,
 }

@@ -25,7 +25,7 @@ from runtime.backends.steps import (
     view_of,
 )
 from runtime.errors import UnsupportedError
-from runtime.fused import Depthwise, IndirectGemm, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
 from runtime.graph import ABSENT, FLOATS, DType, Node
 from runtime.primitives import FLOAT, PRIMITIVES
 from runtime.strides import collapse, is_dense
@@ -211,16 +211,24 @@ def _deepest(atom: Map) -> int:
     return deepest
 
 
-def _reduce(low: Emitter, node: Node, atom: Reduce) -> None:
+def _indirect_reduce(low: Emitter, node: Node, fused: IndirectReduce) -> None:
+    _reduce(low, node, fused.reduce, fused.table)
+
+
+def _reduce(low: Emitter, node: Node, atom: Reduce, table: Table | None = None) -> None:
     dtype = low.values[node.inputs[0]].dtype
     row = low.kernel(node, "REDUCE", "U8" if dtype is DType.BOOL else dtype.name)
     if atom.axis == 0 and atom.op not in ("sum", "prod", "any", "all"):
         raise UnsupportedError(f"{node.source}: {atom.op} over nothing")
 
-    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+    pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, dtype.numpy))
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
         return {
             "in": at(node.inputs[0]),
             "out": at(node.outputs[0]),
+            "pad": at(pad),
+            **({} if table is None else {"rows": numbers_of(table.rows, keep)}),
             "op": getattr(lib, f"CK_{atom.op.upper()}"),
             "out_dtype": dtype_of(low.values[node.outputs[0]].dtype),
             "outer": atom.outer,
@@ -228,7 +236,7 @@ def _reduce(low: Emitter, node: Node, atom: Reduce) -> None:
             "inner": atom.inner,
         }
 
-    low.step(node, row, "ck_reduce", fields, node.inputs)
+    low.step(node, row, "ck_reduce", fields, [*node.inputs, pad])
 
 
 def _gather(low: Emitter, node: Node, atom: Gather) -> None:
@@ -316,6 +324,7 @@ RULES: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
     Sort: _sort,
     Rng: _rng,
     IndirectGemm: _indirect,
+    IndirectReduce: _indirect_reduce,
     Depthwise: _depthwise,
 }
 _PRIMITIVES = ckernels.primitives()

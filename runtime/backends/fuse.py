@@ -5,9 +5,10 @@ kernel computes.
 
     RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
     RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
+    RASTER (pad) -> RASTER (patches) -> REDUCE                                =>  INDIRECT_REDUCE
 
 The patches of a depthwise convolution may also be a view of the GEMM itself, where one suffices.
-Both replace the gathered patches by a table that says where each chunk of them stands in the input.
+All replace the gathered patches by a table that says where each chunk of them stands in the input.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.atoms import Clamp, Gemm, Map, Raster, Region, Requantize, View
+from runtime.atoms import Clamp, Gemm, Map, Raster, Reduce, Region, Requantize, View
 from runtime.backends.reference import window
 from runtime.control import map_subgraphs
-from runtime.fused import Depthwise, IndirectGemm, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
 from runtime.graph import Array, Graph, Node
 from runtime.strides import collapse, dense, is_dense
 
@@ -77,9 +78,20 @@ class _Finder:
                 self.readers.setdefault(i, []).append(node)
 
     def fused(self, node: Node) -> Node:
-        if not isinstance(node.attrs, Gemm):
-            return node
-        return self.depthwise(node, node.attrs) or self.indirect(node, node.attrs) or node
+        match node.attrs:
+            case Gemm():
+                return self.depthwise(node, node.attrs) or self.indirect(node, node.attrs) or node
+            case Reduce():
+                return self.pool(node, node.attrs) or node
+        return node
+
+    def pool(self, node: Node, reduce: Reduce) -> Node | None:
+        if reduce.inner < LEAST_CHUNK:
+            return None
+        found = self.table(node.inputs[0], reduce.outer, reduce.axis * reduce.inner, reduce.inner)
+        if found is None:
+            return None
+        return replace(node, op=IndirectReduce.NAME, inputs=(found[0],), attrs=IndirectReduce(reduce, found[1]))
 
     def indirect(self, node: Node, gemm: Gemm) -> Node | None:
         if gemm.batch != 1 or (gemm.a.offset, *gemm.a.strides[1:]) != (0, gemm.k, 1):

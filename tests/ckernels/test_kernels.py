@@ -40,6 +40,7 @@ from runtime.control import If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import FLOATS, Array, DType, Graph, Node, Value
 from runtime.strides import dense
+from runtime.verify import check
 
 SANITIZED = "ASAN_OPTIONS" in os.environ
 GUARD, SKEW, PATTERN = 0 if SANITIZED else 64, 8, 0xA5
@@ -484,6 +485,37 @@ def epilogue_map(
 
 
 FUSED = [row for row in ROWS if row.operator in ("GEMM", "DEPTHWISE")]
+POOLS = [row for row in ROWS if row.operator == "REDUCE"]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 45, 64, 67])
+@pytest.mark.parametrize("row", POOLS, ids=lambda row: row.name)
+def test_a_reduction_reads_windows_through_a_table(row: ckernels.Row, channels: int) -> None:
+    """PAD, 3x3 patches with stride 2, and REDUCE."""
+    dtype, side, out = DType[row.dtype], 7, 4
+    line, m = (side + 2) * channels, out * out
+    inside = View(line + channels, (line, 1))
+    pad = Raster((Region(0, dense((side, side * channels)), inside, (side, side * channels)),), 5)
+    sizes = (out, out, 3, 3 * channels)
+    windows = Raster((Region(0, View(0, (2 * line, 2 * channels, line, 1)), dense(sizes), sizes),))
+    for op in ("max", "min", "sum", "argmax"):
+        target = {"argmax": DType.I64, "sum": DType.I32 if dtype.size < 4 else dtype}.get(op, dtype)
+        values = (
+            Value("x", (side, side, channels), dtype),
+            Value("padded", (side + 2, side + 2, channels), dtype),
+            Value("patches", (m, 9, channels), dtype),
+            Value("y", (m, channels), target),
+        )
+        nodes = (
+            Node("RASTER", (0,), (1,), pad),
+            Node("RASTER", (1,), (2,), windows),
+            Node("REDUCE", (2,), (3,), Reduce(op, m, 9, channels)),  # type: ignore[arg-type]
+        )
+        graph, feed = Graph(values, nodes, (0,), (3,)), [few(np.random.default_rng(3), values[0].shape, dtype)]
+        fused = fuse(graph)
+        assert [node.op for node in fused.nodes][-1] == ("REDUCE" if channels < 3 else "INDIRECT_REDUCE")
+        check(fused, "PROGRAM")
+        assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 2e-6)
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4, 8, 9, 16, 31, 32, 45])

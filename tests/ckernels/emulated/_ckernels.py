@@ -72,7 +72,7 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
         "ck_map",
         {"inputs": _loaded, "dtypes": _loaded, "views": _loaded, "program": lambda p, _: p.n_instructions},
     ),
-    "REDUCE": ("ck_reduce", {}),
+    "REDUCE": ("ck_reduce", {"rows": lambda p, _: p.outer * p.axis}),
     "GATHER": ("ck_gather", {}),
     "SCATTER": ("ck_scatter", {}),
     "SORT": ("ck_sort", {}),

@@ -180,6 +180,14 @@ static const void *map(program *p, const ck_row *row) {
     return out;
 }
 
+/* Where each chunk of a row starts among `elements`, or nowhere. */
+static const int32_t *table(program *p, int64_t entries, int64_t chunk, int64_t elements) {
+    int32_t *rows = keep(p, (size_t)entries * 4);
+    for (int64_t i = 0; i < entries; i++)
+        rows[i] = pick(&p->in, 5) == 0 ? -1 : (int32_t)pick(&p->in, elements - chunk + 1);
+    return rows;
+}
+
 static const void *reduce(program *p, const ck_row *row) {
     ck_reduce *out = keep(p, sizeof *out);
     out->outer = 1 + pick(&p->in, 5), out->axis = 1 + pick(&p->in, 300), out->inner = 1 + pick(&p->in, 70);
@@ -189,7 +197,13 @@ static const void *reduce(program *p, const ck_row *row) {
     if (out->op == CK_ARGMAX || out->op == CK_ARGMIN) out->out_dtype = pick(&p->in, 2) ? CK_I32 : CK_I64;
     else if (out->op == CK_ANY || out->op == CK_ALL) out->out_dtype = CK_BOOL;
     else if (out->op == CK_SUM && size_of(row->dtype) == 1) out->out_dtype = CK_I32;
-    out->in = value(p, out->outer * out->axis * out->inner * size_of(row->dtype));
+    const int64_t elements = out->outer * out->axis * out->inner;
+    out->pad = absent();
+    if (pick(&p->in, 2)) {
+        out->rows = table(p, out->outer * out->axis, out->inner, elements);
+        out->pad = value(p, out->inner * size_of(row->dtype));
+    }
+    out->in = value(p, elements * size_of(row->dtype));
     out->out = value(p, out->outer * out->inner * size_of(out->out_dtype));
     return out;
 }
@@ -258,14 +272,6 @@ static void epilogue(program *p, int64_t n, int64_t group, const int32_t **multi
         powers[i] = (int32_t)pick(&p->in, 62) - 31;
     }
     *multiplier = factors, *shift = powers;
-}
-
-/* Where each chunk of a row starts among `elements`, or nowhere. */
-static const int32_t *table(program *p, int64_t entries, int64_t chunk, int64_t elements) {
-    int32_t *rows = keep(p, (size_t)entries * 4);
-    for (int64_t i = 0; i < entries; i++)
-        rows[i] = pick(&p->in, 5) == 0 ? -1 : (int32_t)pick(&p->in, elements - chunk + 1);
-    return rows;
 }
 
 static const void *gemm(program *p, const ck_row *row) {
