@@ -38,12 +38,24 @@ ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "avx512": {
         "x86_64": (
-            "-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-ffp-contract=fast",
+            "-mavx2",
+            "-mfma",
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-ffp-contract=fast",
         ),
     },
     "vnni": {
         "x86_64": (
-            "-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni",
+            "-mavx2",
+            "-mfma",
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-mavx512vnni",
         ),
     },
     "neon": {"aarch64": (), "armv7l": ("-mfpu=neon-vfpv4",)},

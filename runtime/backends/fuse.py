@@ -91,7 +91,9 @@ class _Finder:
         found = self.table(node.inputs[0], reduce.outer, reduce.axis * reduce.inner, reduce.inner)
         if found is None:
             return None
-        return replace(node, op=IndirectReduce.NAME, inputs=(found[0],), attrs=IndirectReduce(reduce, found[1]))
+        return replace(
+            node, op=IndirectReduce.NAME, inputs=(found[0],), attrs=IndirectReduce(reduce, found[1])
+        )
 
     def indirect(self, node: Node, gemm: Gemm) -> Node | None:
         if gemm.batch != 1 or (gemm.a.offset, *gemm.a.strides[1:]) != (0, gemm.k, 1):

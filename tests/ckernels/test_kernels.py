@@ -511,7 +511,10 @@ def test_a_reduction_reads_windows_through_a_table(row: ckernels.Row, channels: 
             Node("RASTER", (1,), (2,), windows),
             Node("REDUCE", (2,), (3,), Reduce(op, m, 9, channels)),  # type: ignore[arg-type]
         )
-        graph, feed = Graph(values, nodes, (0,), (3,)), [few(np.random.default_rng(3), values[0].shape, dtype)]
+        graph, feed = (
+            Graph(values, nodes, (0,), (3,)),
+            [few(np.random.default_rng(3), values[0].shape, dtype)],
+        )
         fused = fuse(graph)
         assert [node.op for node in fused.nodes][-1] == ("REDUCE" if channels < 3 else "INDIRECT_REDUCE")
         check(fused, "PROGRAM")
