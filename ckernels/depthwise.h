@@ -26,10 +26,10 @@ static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwi
     for (; c + wide <= p->channels; c += wide) {
         real acc[BLOCK];
         float sums[BLOCK * VL];
-        for (int j = 0; j < vectors; j++) acc[j] = *(const real *)(bias + c + j * VL);
+        UNROLLED(j, vectors) acc[j] = *(const real *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const float *from = (rows[t] < 0 ? pad : in + rows[t]) + c, *w = weights + t * p->channels + c;
-            for (int j = 0; j < vectors; j++)
+            UNROLLED(j, vectors)
                 acc[j] += *(const real *)(from + j * VL) * *(const real *)(w + j * VL);
         }
         memcpy(sums, acc, (size_t)wide * sizeof *sums);
@@ -67,18 +67,16 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
     const epilogue last = {p->out_zero - (vec){0}, p->out_low - (vec){0}, p->out_high - (vec){0}, p->out_ties_away};
     for (; c + wide <= p->channels; c += wide) {
         uvec acc[BLOCK];
-        for (int j = 0; j < vectors; j++) acc[j] = *(const uvec *)(bias + c + j * VL);
+        UNROLLED(j, vectors) acc[j] = *(const uvec *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const uint8_t *from = (rows[t] < 0 ? pad : in + rows[t]) + c;
             const int32_t *w = weights + t * p->channels + c;
-            for (int j = 0; j < vectors; j++)
+            UNROLLED(j, vectors)
                 acc[j] += (uvec)((lanes_of(from + j * VL, is_signed) - zero) * *(const vec *)(w + j * VL));
         }
-        for (int j = 0; j < vectors; j++) {
-            vec multiplier, shift;
-            memcpy(&multiplier, p->multiplier + c + j * VL, sizeof multiplier);
-            memcpy(&shift, p->shift + c + j * VL, sizeof shift);
-            bytes_to(out + c + j * VL, requantised((vec)acc[j], multiplier, shift, &last));
+        UNROLLED(j, vectors) {
+            const rescaling lanes = rescaling_of(p->multiplier + c + j * VL, p->shift + c + j * VL);
+            bytes_to(out + c + j * VL, requantised((vec)acc[j], &lanes, &last));
         }
     }
     return c;

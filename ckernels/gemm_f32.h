@@ -43,28 +43,29 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
                                                        const float *const *a, const float *panel, float *c,
                                                        int64_t n) {
     vec acc[MR][VECTORS];
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < vectors; j++) acc[i][j] = ((const vec *)panel)[j];
+    UNROLLED(i, rows)
+        UNROLLED(j, vectors) acc[i][j] = ((const vec *)panel)[j];
     const int64_t chunk = p->k / p->taps;
     for (int64_t t = 0; t < p->taps; t++, a += MR) {
         const float *row[MR];
-        for (int i = 0; i < rows; i++) row[i] = a[i];
+        UNROLLED(i, rows) row[i] = a[i];
         for (int64_t k = 0; k < chunk; k++) {
             vec b[VECTORS];
             panel += NR;
-            for (int j = 0; j < vectors; j++) b[j] = ((const vec *)panel)[j];
-            for (int i = 0; i < rows; i++) {
+            UNROLLED(j, vectors) b[j] = ((const vec *)panel)[j];
+            UNROLLED(i, rows) {
                 const vec x = row[i][k] - (vec){0};
-                for (int j = 0; j < vectors; j++) acc[i][j] += x * b[j];
+                UNROLLED(j, vectors) acc[i][j] += x * b[j];
             }
         }
     }
     __asm__ volatile("" ::: "memory"); /* or the bounds would take registers from the loop */
     const vec low = p->low - (vec){0}, high = p->high - (vec){0};
     const int64_t step = p->c_view.strides[2];
-    for (int i = 0; i < rows; i++, c += p->c_view.strides[1])
-        for (int j = 0; j < vectors; j++)
-            store(clamped(acc[i][j], low, high), c + j * VL * step, n - j * VL, step);
+    const int64_t down = p->c_view.strides[1];
+    UNROLLED(i, rows)
+        UNROLLED(j, vectors)
+            store(clamped(acc[i][j], low, high), c + i * down + j * VL * step, n - j * VL, step);
 }
 
 /* A tile of as many rows and vectors as there are. */

@@ -33,18 +33,18 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
                                                        int used, int64_t n0, int64_t n) {
     uvec acc[MR][VECTORS];
     const vec *b = (const vec *)panel;
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < VECTORS; j++) acc[i][j] = (uvec)b[j];
+    UNROLLED(i, rows)
+        UNROLLED(j, VECTORS) acc[i][j] = (uvec)b[j];
     for (int64_t k = 0; k < depth; k += 2) {
         b += VECTORS;
-        for (int i = 0; i < rows; i++) {
+        UNROLLED(i, rows) {
             int32_t pair;
             memcpy(&pair, a + i * depth + k, sizeof pair);
             vec both = pair - (vec){0};
-            for (int j = 0; j < VECTORS; j++) acc[i][j] += (uvec)PAIRS(both, b[j]);
+            UNROLLED(j, VECTORS) acc[i][j] += (uvec)PAIRS(both, b[j]);
         }
     }
-    for (int i = 0; i < rows; i++) {
+    UNROLLED(i, rows) {
         int32_t row[NR];
         if (i >= used) break;
         memcpy(row, acc[i], sizeof row);

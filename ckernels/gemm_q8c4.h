@@ -15,76 +15,48 @@ enum { VECTORS = NR / VL };
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 #include "lanes.h"
 
-/* VL lanes to C, or their first n. */
-static inline __attribute__((always_inline)) void store(const ck_gemm *p, vec lanes, char *c, int64_t at,
-                                                        int64_t n) {
-    const int64_t step = p->c_view.strides[2];
-    if (p->multiplier && n >= VL && step == 1) {
-        bytes_to((uint8_t *)c + at, lanes);
-        return;
-    }
-    int32_t out[VL];
-    memcpy(out, &lanes, sizeof out);
-    for (int64_t j = 0; j < ck_min(n, VL); j++)
-        if (p->multiplier) c[at + j * step] = (char)out[j];
-        else ((int32_t *)(void *)c)[at + j * step] = out[j];
-}
-
 /* One group of four elements of each row. Behind the last there may be up to three that do not belong to it:
  * the panel has zeros for them. */
 static inline __attribute__((always_inline)) void group(vec acc[MR][VECTORS], const int rows, const int vectors,
                                                         const uint8_t *const *row, int64_t k, vec turn,
                                                         const char *panel) {
     vec b[VECTORS];
-    for (int j = 0; j < vectors; j++) b[j] = ((const vec *)(const void *)panel)[j];
-    for (int i = 0; i < rows; i++) {
+    UNROLLED(j, vectors) b[j] = ((const vec *)(const void *)panel)[j];
+    UNROLLED(i, rows) {
         int32_t four;
         memcpy(&four, row[i] + k, 4);
         const vec x = (four - (vec){0}) ^ turn;
-        for (int j = 0; j < vectors; j++) acc[i][j] = DOT(acc[i][j], x, b[j]);
+        UNROLLED(j, vectors) acc[i][j] = DOT(acc[i][j], x, b[j]);
     }
 }
 
-/* C[m + i, n0 ..] for i < rows, in the first `vectors` of the panel; n columns are stored. less[i] is what
- * b_zero takes from each sum of row i. */
+/* sums[i, :] for i < rows, in the first `vectors` of the panel. less[i] is what b_zero takes from each sum of
+ * row i. */
 static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int vectors,
                                                        const uint8_t *const *a, const int32_t *less,
-                                                       const char *panel, char *c, int64_t at, int64_t n0,
-                                                       int64_t n) {
+                                                       const char *panel, int32_t *sums) {
     vec acc[MR][VECTORS];
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < vectors; j++) acc[i][j] = ((const vec *)(const void *)panel)[j] - less[i];
+    UNROLLED(i, rows)
+        UNROLLED(j, vectors) acc[i][j] = ((const vec *)(const void *)panel)[j] - less[i];
     panel += NR * 4;
     const int64_t chunk = p->k / p->taps;
-    const vec turn = (int32_t)((p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};
+    vec turn = (int32_t)((p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};
+    __asm__("" : "+m"(turn)); /* not a number to the compiler: A is turned in vectors, not before */
     for (int64_t t = 0; t < p->taps; t++, a += MR) {
         const uint8_t *row[MR];
-        for (int i = 0; i < rows; i++) row[i] = a[i];
+        UNROLLED(i, rows) row[i] = a[i];
         for (int64_t k = 0; k < chunk; k += 4, panel += NR * 4) group(acc, rows, vectors, row, k, turn, panel);
     }
-    __asm__ volatile("" ::: "memory"); /* or the epilogue would take registers from the loop */
-    const epilogue last = {p->c_zero - (vec){0}, p->c_low - (vec){0}, p->c_high - (vec){0}, p->c_ties_away};
-    const int64_t *step = p->c_view.strides;
-    for (int j = 0; j < vectors; j++) {
-        vec multiplier = {0}, shift = {0};
-        if (p->multiplier) {
-            memcpy(&multiplier, p->multiplier + n0 + j * VL, sizeof multiplier);
-            memcpy(&shift, p->shift + n0 + j * VL, sizeof shift);
-        }
-        for (int i = 0; i < rows; i++) {
-            if (p->multiplier) acc[i][j] = requantised(acc[i][j], multiplier, shift, &last);
-            store(p, acc[i][j], c, at + i * step[1] + j * VL * step[2], n - j * VL);
-        }
-    }
+    UNROLLED(i, rows)
+        UNROLLED(j, vectors) *(vec *)(sums + i * NR + j * VL) = acc[i][j];
 }
 
-static void tile_of(const ck_gemm *p, int rows, const uint8_t *const *a, const int32_t *less,
-                    const char *panel, char *c, int64_t at, int64_t n0) {
-    const int64_t n = p->n - n0;
-#define ROWS(count)                                                           \
-    case count:                                                               \
-        if (n > VL) tile(p, count, VECTORS, a, less, panel, c, at, n0, n);    \
-        else tile(p, count, 1, a, less, panel, c, at, n0, n);                 \
+static void sum(const ck_gemm *p, int rows, const uint8_t *const *a, const int32_t *less, const char *panel,
+                int64_t n, int32_t *sums) {
+#define ROWS(count)                                                \
+    case count:                                                    \
+        if (n > VL) tile(p, count, VECTORS, a, less, panel, sums); \
+        else tile(p, count, 1, a, less, panel, sums);              \
         return;
     switch (rows) {
         ROWS(1) ROWS(2) ROWS(3) ROWS(4)
@@ -96,6 +68,81 @@ static void tile_of(const ck_gemm *p, int rows, const uint8_t *const *a, const i
 #endif
     }
 #undef ROWS
+}
+
+/* Lanes of bytes or of s32 to C, one by one. */
+static void spread(const ck_gemm *p, vec lanes, char *c, int64_t at, int64_t n) {
+    const int64_t step = p->c_view.strides[2];
+    int32_t out[VL];
+    memcpy(out, &lanes, sizeof out);
+    for (int64_t j = 0; j < n; j++)
+        if (p->multiplier) c[at + j * step] = (char)out[j];
+        else ((int32_t *)(void *)c)[at + j * step] = out[j];
+}
+
+#ifdef FOURS
+/* Rows of C, n columns in `vectors` vectors of each, by four vectors at a time. */
+static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int rows, const int vectors,
+                                                           const int away, const int32_t *sums,
+                                                           const rescaling *columns, char *c, int64_t n) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8);
+    const int64_t step = p->c_view.strides[1];
+    for (int i = 0; i < rows; i += 4 / vectors) {
+        __m512i four[4];
+        char bytes[64];
+        for (int q = 0; q < 4; q++) {
+            const int row = i + q / vectors < rows ? i + q / vectors : rows - 1;
+            four[q] = rescaled(((const vec *)(const void *)(sums + row * NR))[q % vectors], columns + q % vectors, away);
+        }
+        _mm512_storeu_si512(bytes, _mm512_permutexvar_epi32(order, bytes_of(four, &last)));
+        for (int q = 0; q < 4 / vectors && i + q < rows; q++) {
+            char *to = c + (i + q) * step, *from = bytes + q * vectors * VL;
+            if (n == vectors * VL) memcpy(to, from, vectors * VL);
+            else
+                for (int64_t j = 0; j < n; j++) to[j] = from[j];
+        }
+    }
+}
+
+/* The same as `finish`, where the quick rescaling is enough; or 0. */
+static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
+    const int64_t n = ck_min(NR, p->n - n0);
+    if (!p->multiplier || p->c_view.strides[2] != 1) return 0;
+    rescaling columns[2];
+    for (int j = 0; j * VL < n; j++) {
+        columns[j] = rescaling_of(p->multiplier + n0 + j * VL, p->shift + n0 + j * VL);
+        if (!columns[j].quick) return 0;
+    }
+    if (n > VL && p->c_ties_away) by_fours(p, rows, 2, 1, sums, columns, c, n);
+    else if (n > VL) by_fours(p, rows, 2, 0, sums, columns, c, n);
+    else if (p->c_ties_away) by_fours(p, rows, 1, 1, sums, columns, c, n);
+    else by_fours(p, rows, 1, 0, sums, columns, c, n);
+    return 1;
+}
+#endif
+
+/* C[m + i, n0 ..] of sums[i, :]. */
+static void finish(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t at, int64_t n0) {
+    const epilogue last = {p->c_zero - (vec){0}, p->c_low - (vec){0}, p->c_high - (vec){0}, p->c_ties_away};
+    const int64_t step_m = p->c_view.strides[1], step_n = p->c_view.strides[2], end = ck_min(NR, p->n - n0);
+#ifdef FOURS
+    if (quickly(p, rows, sums, c + at, n0)) return;
+#endif
+    for (int64_t j = 0; j < end; j += VL, sums += VL, at += VL * step_n) {
+        const int64_t n = ck_min(VL, end - j);
+        const int dense = step_n == 1 && n == VL;
+        if (!p->multiplier) {
+            for (int i = 0; i < rows; i++) spread(p, *(const vec *)(sums + i * NR), c, at + i * step_m, n);
+            continue;
+        }
+        const rescaling columns = rescaling_of(p->multiplier + n0 + j, p->shift + n0 + j);
+        for (int i = 0; i < rows; i++) {
+            const vec lanes = requantised(*(const vec *)(sums + i * NR), &columns, &last);
+            if (dense) bytes_to((uint8_t *)c + at + i * step_m, lanes);
+            else spread(p, lanes, c, at + i * step_m, n);
+        }
+    }
 }
 
 /* b_zero times the sum of each row. */
@@ -129,12 +176,13 @@ ck_status NAME(const void *params, char *const *bases) {
             for (int64_t m = 0; m < p->m; m += step) {
                 const int used = (int)ck_min(step, p->m - m);
                 int32_t less[MR];
+                _Alignas(64) int32_t sums[MR * NR];
                 rows_of(p, a, pad, m, used, gathered, rows);
                 sums_of(p, used, rows, b_zero, less);
                 for (int64_t j = first; j < ck_min(first + block, panels); j++) {
                     const int64_t *s = p->c_view.strides;
-                    tile_of(p, used, rows, less, packed + (b * panels + j) * panel, c,
-                            p->c_view.offset + b * s[0] + m * s[1] + j * NR * s[2], j * NR);
+                    sum(p, used, rows, less, packed + (b * panels + j) * panel, p->n - j * NR, sums);
+                    finish(p, used, sums, c, p->c_view.offset + b * s[0] + m * s[1] + j * NR * s[2], j * NR);
                 }
             }
     }

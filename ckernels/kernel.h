@@ -9,6 +9,9 @@ static inline char *ck_at(ck_operand operand, char *const *bases) {
     return operand.base < 0 ? NULL : bases[operand.base] + operand.offset;
 }
 
+/* A loop over registers: unrolled before the compiler decides which arrays of vectors live in memory. */
+#define UNROLLED(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+
 static inline int64_t ck_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The k of a GEMM whose chunks are each filled up to groups of four. */

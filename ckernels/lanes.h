@@ -39,31 +39,83 @@ static inline __attribute__((always_inline)) void bytes_to(uint8_t *to, vec lane
 #endif
 }
 
-/* The integer epilogue of VL sums. */
-static inline __attribute__((always_inline)) vec requantised(vec sums, vec multiplier, vec shift,
-                                                             const epilogue *last) {
+/* What the integer epilogue takes of a vector of columns, made ready once for many sums. */
+typedef struct {
+    vec multiplier, shift;
 #if VL == 16 && defined(__AVX512F__)
-    const __m512i none = _mm512_setzero_si512(), m = (__m512i)multiplier, half = _mm512_set1_epi64(1 << 30);
-    const __m512i left = _mm512_max_epi32((__m512i)shift, none);
-    const __m512i right = _mm512_max_epi32(_mm512_sub_epi32(none, (__m512i)shift), none);
-    const __m512i x = _mm512_sllv_epi32((__m512i)sums, left);
-    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, m), half);
-    const __m512i odd =
-        _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32)), half);
-    const __m512i product =
-        _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 31), _mm512_slli_epi64(odd, 1));
-    const __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), right), _mm512_set1_epi32(1));
-    __m512i most = _mm512_srli_epi32(mask, 1);
-    if (last->away) most = _mm512_sub_epi32(most, _mm512_srai_epi32(product, 31));
-    const __mmask16 up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(product, mask), most);
-    __m512i y = _mm512_add_epi32(_mm512_srav_epi32(product, right), (__m512i)last->zero);
-    y = _mm512_mask_add_epi32(y, up, y, _mm512_set1_epi32(1));
-    return (vec)_mm512_min_epi32(_mm512_max_epi32(y, (__m512i)last->low), (__m512i)last->high);
-#else
+    vec half, right; /* of the high halves of products */
+    int quick;       /* whether they are enough */
+#endif
+} rescaling;
+
+static inline __attribute__((always_inline)) rescaling rescaling_of(const int32_t *multiplier,
+                                                                    const int32_t *shift) {
+    rescaling out;
+    memcpy(&out.multiplier, multiplier, sizeof out.multiplier);
+    memcpy(&out.shift, shift, sizeof out.shift);
+#if VL == 16 && defined(__AVX512F__)
+    const __m512i one = _mm512_set1_epi32(1);
+    out.right = (vec)_mm512_sub_epi32(_mm512_set1_epi32(-1), (__m512i)out.shift);
+    out.half = (vec)_mm512_srli_epi32(_mm512_sllv_epi32(one, (__m512i)out.right), 1);
+    out.quick = _mm512_cmpgt_epi32_mask((__m512i)out.shift, _mm512_set1_epi32(-2)) == 0;
+#endif
+    return out;
+}
+
+#if VL == 16 && defined(__AVX512F__)
+#define FOURS 1
+/* 64-bit products of half of the lanes, rounded for the first shift, by 31; and for the second one too where
+ * halves go away from zero: downwards below it. */
+static inline __attribute__((always_inline)) __m512i rounded(__m512i x, __m512i multiplier, const int away) {
+    const __m512i product = _mm512_mul_epi32(x, multiplier), half = _mm512_set1_epi64(1 << 30);
+    if (!away) return _mm512_add_epi64(product, half);
+    const __m512i down = _mm512_set1_epi64(-(1ll << 31)), sign = _mm512_srai_epi64(product, 63);
+    return _mm512_add_epi64(product, _mm512_ternarylogic_epi64(half, down, sign, 0x78)); /* half ^ (down & sign) */
+}
+
+/* For shifts of -2 and below: both roundings are one division by 2^(31 - shift), of which the high halves
+ * of the products are enough, because what is added for the second rounding is a multiple of 2^32. */
+static inline __attribute__((always_inline)) __m512i rescaled(vec sums, const rescaling *r, const int away) {
+    const __m512i x = (__m512i)sums, m = (__m512i)r->multiplier;
+    const __m512i even = rounded(x, m, away);
+    const __m512i odd = rounded(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32), away);
+    const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+    return _mm512_srav_epi32(_mm512_add_epi32(high, (__m512i)r->half), (__m512i)r->right);
+}
+
+/* What comes after the rescaling, in bytes: those without a sign are turned to such with one. */
+typedef struct {
+    __m512i zero, low, high, turn;
+} narrowing;
+
+static inline narrowing narrowing_of(int32_t zero, int32_t low, int32_t high, int is_signed) {
+    const int32_t turn = is_signed ? 0 : 128;
+    return (narrowing){_mm512_set1_epi16((int16_t)(zero - turn)), _mm512_set1_epi8((char)(low - turn)),
+                       _mm512_set1_epi8((char)(high - turn)), _mm512_set1_epi8((char)turn)};
+}
+
+/* Four vectors as bytes, with the zero point, clamped; saturation on the way loses nothing, as the bounds lie
+ * within it. In every 128 bits lie 4 bytes of the first, of the second, of the third, of the fourth. */
+static inline __attribute__((always_inline)) __m512i bytes_of(const __m512i lanes[4], const narrowing *last) {
+    const __m512i front = _mm512_adds_epi16(_mm512_packs_epi32(lanes[0], lanes[1]), last->zero);
+    const __m512i back = _mm512_adds_epi16(_mm512_packs_epi32(lanes[2], lanes[3]), last->zero);
+    const __m512i bytes = _mm512_max_epi8(_mm512_packs_epi16(front, back), last->low);
+    return _mm512_xor_si512(_mm512_min_epi8(bytes, last->high), last->turn);
+}
+#endif
+
+/* The integer epilogue of VL sums. */
+static inline __attribute__((always_inline)) vec requantised(vec sums, const rescaling *r, const epilogue *last) {
+#if VL == 16 && defined(__AVX512F__)
+    if (r->quick) {
+        const __m512i scaled = last->away ? rescaled(sums, r, 1) : rescaled(sums, r, 0);
+        const __m512i y = _mm512_add_epi32(scaled, (__m512i)last->zero);
+        return (vec)_mm512_min_epi32(_mm512_max_epi32(y, (__m512i)last->low), (__m512i)last->high);
+    }
+#endif
     int32_t in[VL], factors[VL], powers[VL], out[VL];
-    memcpy(in, &sums, sizeof in), memcpy(factors, &multiplier, sizeof in), memcpy(powers, &shift, sizeof in);
+    memcpy(in, &sums, sizeof in), memcpy(factors, &r->multiplier, sizeof in), memcpy(powers, &r->shift, sizeof in);
     ck_epilogue(in, factors, powers, last->away, last->zero[0], last->low[0], last->high[0], out, VL);
     memcpy(&sums, out, sizeof out);
     return sums;
-#endif
 }

@@ -82,10 +82,10 @@ ck_status NAME(const void *params, char *const *bases) {
             int64_t where[LANES] = {0};
             const int64_t width = ck_min(LANES, p->inner - i), at = o * p->inner + i;
             const int32_t *rows = p->rows ? p->rows + o * p->axis : NULL;
-            const T *from = in + (rows ? 0 : o * p->axis * p->inner) + i;
+            const T *from = in + (rows ? 0 : o * p->axis * p->inner) + i, *outside = pad ? pad + i : NULL;
             if (p->inner == 1 && !rows && p->axis >= PARTS && !indices)
                 acc[0] = NAMED(NAME, row)(p->op, from, p->axis);
-            else NAMED(NAME, columns)(p->op, from, rows, pad + (rows ? i : 0), p->axis, p->inner, width, acc, where);
+            else NAMED(NAME, columns)(p->op, from, rows, outside, p->axis, p->inner, width, acc, where);
             for (int64_t j = 0; j < width; j++) {
                 if (indices) put(out, p->out_dtype, at + j, where[j]);
                 else if (real) ((float *)out)[at + j] = (float)acc[j];

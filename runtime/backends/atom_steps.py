@@ -131,6 +131,7 @@ def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, 
     """
     if isinstance(last, Requantize):
         multiplier, shift = np.zeros((2, n + -n % group), np.int32)
+        shift[n:] = SMALLEST_SHIFT  # as quick as any: see ckernels/lanes.h
         multiplier[:n], shift[:n] = last.multiplier, last.shift
         bounds = {
             "zero": last.zero_point,
@@ -279,6 +280,7 @@ def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
     low.step(node, low.kernel(node, "SCATTER", name), "ck_scatter", fields, node.inputs)
 
 
+SMALLEST_SHIFT = -31
 _INTEGERS = {1: "U8", 2: "I16", 4: "I32", 8: "I64"}
 
 
