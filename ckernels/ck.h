@@ -57,6 +57,7 @@ typedef enum {
     CK_SORT,
     CK_RNG,
     CK_DEPTHWISE,
+    CK_ADD,
     CK_IF,
     CK_WHILE,
     CK_LOOP,
@@ -140,6 +141,20 @@ typedef struct {
     int32_t out_zero, out_low, out_high;
     int32_t out_ties_away;
 } ck_depthwise;
+
+/* The sum of two rescaled bytes, a MAP of its own: out = clamp(rescale(x + sign * y) + zero), where
+ * x = rescale((a - a_zero) << left), y the same of b, and rescale(v) is v * multiplier * 2^(shift - 31), halves
+ * away from zero. */
+typedef struct {
+    ck_operand a, b, out;
+    int64_t elements;
+    int32_t dtype; /* CK_I8 or CK_U8, of all three */
+    int32_t left, sign;
+    int32_t a_zero, a_multiplier, a_shift;
+    int32_t b_zero, b_multiplier, b_shift;
+    int32_t multiplier, shift;
+    int32_t zero, low, high;
+} ck_add;
 
 /* One instruction of a MAP program: CK_MAP_LOAD input, CK_MAP_CONST value, or a row of ck_primitives(). */
 typedef struct {

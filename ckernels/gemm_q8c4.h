@@ -85,7 +85,6 @@ static void spread(const ck_gemm *p, vec lanes, char *c, int64_t at, int64_t n) 
 static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int rows, const int vectors,
                                                            const int away, const int32_t *sums,
                                                            const rescaling *columns, char *c, int64_t n) {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8);
     const int64_t step = p->c_view.strides[1];
     for (int i = 0; i < rows; i += 4 / vectors) {
@@ -95,7 +94,7 @@ static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int
             const int row = i + q / vectors < rows ? i + q / vectors : rows - 1;
             four[q] = rescaled(((const vec *)(const void *)(sums + row * NR))[q % vectors], columns + q % vectors, away);
         }
-        _mm512_storeu_si512(bytes, _mm512_permutexvar_epi32(order, bytes_of(four, &last)));
+        _mm512_storeu_si512(bytes, in_order(bytes_of(four, &last)));
         for (int q = 0; q < 4 / vectors && i + q < rows; q++) {
             char *to = c + (i + q) * step, *from = bytes + q * vectors * VL;
             if (n == vectors * VL) memcpy(to, from, vectors * VL);

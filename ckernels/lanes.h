@@ -102,6 +102,12 @@ static inline __attribute__((always_inline)) __m512i bytes_of(const __m512i lane
     const __m512i bytes = _mm512_max_epi8(_mm512_packs_epi16(front, back), last->low);
     return _mm512_xor_si512(_mm512_min_epi8(bytes, last->high), last->turn);
 }
+
+/* The bytes of the first vector, then those of the second, the third, the fourth. */
+static inline __attribute__((always_inline)) __m512i in_order(__m512i bytes) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, bytes);
+}
 #endif
 
 /* The integer epilogue of VL sums. */

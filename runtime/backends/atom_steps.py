@@ -11,6 +11,7 @@ import numpy as np
 import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
+from runtime.backends.rescaled_sum import rescaled_sum
 from runtime.backends.steps import (
     Fields,
     Locate,
@@ -169,7 +170,20 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
     low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
 
 
+def _add(low: Emitter, node: Node, inputs: list[int], numbers: Fields) -> None:
+    out = low.values[node.outputs[0]]
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        operands = {"a": at(inputs[0]), "b": at(inputs[1]), "out": at(node.outputs[0])}
+        return {**operands, "elements": out.elements, "dtype": dtype_of(out.dtype), **numbers}
+
+    low.step(node, low.kernel(node, "ADD", "Q8"), "ck_add", fields, inputs)
+
+
 def _map(low: Emitter, node: Node, atom: Map) -> None:
+    if (found := rescaled_sum(node, atom, low.values)) is not None:
+        _add(low, node, *found)
+        return
     out = low.values[node.outputs[0]]
     row = low.kernel(node, "MAP", atom.compute.upper())
     low.zero(node, atom.sizes)

@@ -68,6 +68,7 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
         "ck_depthwise",
         {"rows": _rows, "multiplier": lambda p, _: p.channels, "shift": lambda p, _: p.channels},
     ),
+    "ADD": ("ck_add", {}),
     "MAP": (
         "ck_map",
         {"inputs": _loaded, "dtypes": _loaded, "views": _loaded, "program": lambda p, _: p.n_instructions},

@@ -333,6 +333,22 @@ static const void *depthwise(program *p, const ck_row *row) {
     return out;
 }
 
+static const void *add(program *p, const ck_row *row) {
+    (void)row;
+    ck_add *out = keep(p, sizeof *out);
+    out->elements = 1 + pick(&p->in, 300), out->dtype = pick(&p->in, 2) ? CK_I8 : CK_U8;
+    out->a = value(p, out->elements), out->b = value(p, out->elements), out->out = value(p, out->elements);
+    out->left = (int32_t)pick(&p->in, 31), out->sign = pick(&p->in, 2) ? 1 : -1;
+    out->a_zero = (int32_t)pick(&p->in, 256), out->b_zero = (int32_t)pick(&p->in, 256) - 128;
+    int32_t *factors[] = {&out->a_multiplier, &out->b_multiplier, &out->multiplier};
+    int32_t *powers[] = {&out->a_shift, &out->b_shift, &out->shift};
+    for (int i = 0; i < 3; i++)
+        *factors[i] = (int32_t)pick(&p->in, INT32_MAX), *powers[i] = (int32_t)pick(&p->in, 62) - 31;
+    out->low = out->dtype == CK_U8 ? 0 : -128, out->high = out->dtype == CK_U8 ? 255 : 127;
+    out->zero = (int32_t)pick(&p->in, 128);
+    return out;
+}
+
 /* ---------------------------------------------------------------- steps, and steps inside steps */
 
 static void block(program *p, ck_block *out, int depth);
@@ -369,7 +385,7 @@ typedef const void *(*maker)(program *p, const ck_row *row);
 static const maker MAKERS[] = {
     [CK_RASTER] = raster, [CK_RASTER_ADD] = raster, [CK_GEMM] = gemm,   [CK_MAP] = map,
     [CK_REDUCE] = reduce, [CK_GATHER] = gather,     [CK_SCATTER] = scatter, [CK_SORT] = sort,
-    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise,
+    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_ADD] = add,
 };
 enum { MOST_VALUES = 12, MOST_DEPTH = 2 };
 
