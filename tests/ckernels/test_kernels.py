@@ -36,6 +36,7 @@ from runtime.backends import flat, reference
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
+from runtime.backends.rescaled_sum import rescaled_sum
 from runtime.control import If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import FLOATS, Array, DType, Graph, Node, Value
@@ -308,6 +309,39 @@ def rng_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:  #
         yield Rng(2**40 + 7, stream), [], [((count,), DType.I32)], set()
 
 
+ALL_PAIRS = np.divmod(np.arange(2**16 + 37) % 2**16, 256)
+"""Every two bytes; and some more, that fill no vector."""
+UNIT = 2**30
+RESCALINGS = [
+    ((UNIT, 0), (UNIT, 0), (UNIT, -18)),  # many halves
+    ((1712477480, -1), (UNIT, 0), (UNIT, -18)),
+    ((UNIT + 1, -3), (2**31 - 1, -7), (1598745123, -16)),
+    ((2**31 - 1, 0), (UNIT, -31), (UNIT + 77, -9)),  # sums far out of range
+    ((UNIT, -20), (UNIT, -20), (UNIT, 0)),  # of nothing that is small
+    ((UNIT, 2), (UNIT, 3), (UNIT, -22)),  # shifts to the left
+    ((0, 0), (1, -1), (5, -2)),
+]
+
+
+def add_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    """Every pair of bytes."""
+    for dtype, (a, b, last), name in itertools.product((DType.I8, DType.U8), RESCALINGS, ("add", "sub")):
+        limits = np.iinfo(dtype.numpy)
+        zeros = [int(rng.integers(limits.min, limits.max)) for _ in range(3)]
+        step, terms = Instruction, []
+        for i, scale in enumerate((a, b)):
+            moved = (step("load", (i,)), step("const", (zeros[i],)), step("sub"))
+            terms += [*moved, step("const", (20,)), step("shift_left"), step("mulq", scale)]
+        rest = (step("mulq", last), step("const", (zeros[2],)), step("add"))
+        clamp = step("clamp", (int(limits.min) + 3, int(limits.max) - 7))
+        shape = ALL_PAIRS[0].shape
+        atom = Map(shape, (dense(shape),) * 2, dense(shape), (*terms, step(name), *rest, clamp), "i32")
+        arrays = [(byte + limits.min).astype(dtype.numpy) for byte in ALL_PAIRS]
+        graph, _ = atom_graph(case := (atom, arrays, [(shape, dtype)], set[int]()))
+        assert rescaled_sum(graph.nodes[0], atom, graph.values) is not None, row.name
+        yield case
+
+
 def part(
     nodes: Sequence[tuple[Any, tuple[int, ...], int]], values: Sequence[Value], inputs: int, *outputs: int
 ) -> Graph:
@@ -362,6 +396,7 @@ CASES: dict[str, Callable[[ckernels.Row, np.random.Generator], Iterator[Case]]] 
     "RASTER": raster_cases,
     "RASTER_ADD": raster_add_cases,
     "GEMM": gemm_cases,
+    "ADD": add_cases,
     "MAP": map_cases,
     "REDUCE": reduce_cases,
     "GATHER": gather_cases,
