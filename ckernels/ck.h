@@ -35,6 +35,7 @@ typedef enum {
     CK_X64,
     CK_Q8,
     CK_Q16,
+    CK_S8,
 } ck_dtype;
 
 /* Instruction sets, as bits: a kernel may run where all of its bits are present. */
@@ -127,7 +128,8 @@ typedef struct {
 /* Depthwise convolution, a fused GEMM of one column per channel: for row m and channel c
  *   out[m,c] = epilogue(sum_t (in[rows[m * taps + t] + c] - in_zero) * weights[t,c] + bias[c])
  * A negative entry of rows reads `pad` (one element per channel). Weights and bias are f32, or for CK_Q8 s32
- * with the weights' zero point taken off; the epilogue is that of ck_gemm.
+ * with the weights' zero point taken off; the epilogue is that of ck_gemm. For CK_S8 the weights are bytes, all
+ * of it in the order of depthwise_vnni.c, and the bias has what in_zero adds.
  */
 typedef struct {
     ck_operand in, weights, bias, pad, out;

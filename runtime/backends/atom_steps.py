@@ -11,6 +11,7 @@ import numpy as np
 import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
+from runtime.backends.depthwise_blocks import SMALLEST_SHIFT, in_blocks
 from runtime.backends.rescaled_sum import rescaled_sum
 from runtime.backends.steps import (
     Fields,
@@ -148,9 +149,12 @@ def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, 
 
 def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
     value = low.values[node.inputs[0]]
-    row = low.kernel(node, "DEPTHWISE", "F32" if value.dtype is DType.F32 else "Q8")
+    table, blocks = fused.table, None
+    if ("DEPTHWISE", "S8") in low.kernels and value.dtype is not DType.F32:
+        blocks = in_blocks(fused, value.dtype is DType.I8)
+    row = low.kernel(node, "DEPTHWISE", "F32" if value.dtype is DType.F32 else "S8" if blocks else "Q8")
+    fused = blocks or fused
     weights, bias = low.constant(fused.weights), low.constant(fused.bias)
-    table = fused.table
     pad = low.constant(np.full(table.chunk, table.fill, value.dtype.numpy))
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
@@ -164,7 +168,7 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
             **constants,
             **sizes,
             **types,
-            **_epilogue(fused.epilogue, table.chunk, 1, "out", keep),
+            **_epilogue(fused.epilogue, fused.bias.size, 1, "out", keep),
         }
 
     low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
@@ -294,7 +298,6 @@ def _scatter(low: Emitter, node: Node, atom: Scatter) -> None:
     low.step(node, low.kernel(node, "SCATTER", name), "ck_scatter", fields, node.inputs)
 
 
-SMALLEST_SHIFT = -31
 _INTEGERS = {1: "U8", 2: "I16", 4: "I32", 8: "I64"}
 
 

@@ -315,19 +315,21 @@ static const void *gemm(program *p, const ck_row *row) {
 static const void *depthwise(program *p, const ck_row *row) {
     ck_depthwise *out = keep(p, sizeof *out);
     const int real = row->dtype == CK_F32;
-    out->m = 1 + pick(&p->in, 9), out->taps = 1 + pick(&p->in, 9), out->channels = 1 + pick(&p->in, 50);
+    out->m = 1 + pick(&p->in, 9), out->taps = 1 + pick(&p->in, 9), out->channels = 1 + pick(&p->in, 150);
     out->dtype = real ? CK_F32 : pick(&p->in, 2) ? CK_I8 : CK_U8;
     const int64_t elements = out->channels + pick(&p->in, 300), width = size_of(out->dtype);
+    const int64_t room = (out->channels + row->nr - 1) / row->nr * row->nr;
+    const int64_t deep = (out->taps + row->kr - 1) / row->kr * row->kr;
     out->rows = table(p, out->m * out->taps, out->channels, elements);
     out->in = value(p, elements * width), out->pad = value(p, out->channels * width);
-    out->weights = value(p, out->taps * out->channels * 4), out->bias = value(p, out->channels * 4);
+    out->weights = value(p, deep * room * (row->dtype == CK_S8 ? 1 : 4)), out->bias = value(p, room * 4);
     out->out = value(p, out->m * out->channels * width);
     out->in_zero = real ? 0 : (int32_t)pick(&p->in, 128), out->low = -100, out->high = 100;
-    if (!real) { /* weights are bytes less a zero point */
+    if (row->dtype == CK_Q8) { /* weights are bytes less a zero point */
         int32_t *weights = (int32_t *)p->bases[out->weights.base];
         for (int64_t i = 0; i < out->taps * out->channels; i++) weights[i] %= 256;
-        epilogue(p, out->channels, 1, &out->multiplier, &out->shift);
     }
+    if (!real) epilogue(p, out->channels, row->nr, &out->multiplier, &out->shift);
     out->out_low = out->dtype == CK_U8 ? 0 : -128, out->out_high = out->dtype == CK_U8 ? 255 : 127;
     out->out_zero = (int32_t)pick(&p->in, 128), out->out_ties_away = (int32_t)pick(&p->in, 2);
     return out;
