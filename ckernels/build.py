@@ -31,33 +31,15 @@ SANITIZED = (
     "-fno-sanitize-recover=all",
     "-fno-omit-frame-pointer",
 )
+AVX512 = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "avx2": {
         "x86_64": ("-mavx2", "-mfma", "-ffp-contract=fast"),
         "i686": ("-mavx2", "-mfma", "-ffp-contract=fast"),
     },
-    "avx512": {
-        "x86_64": (
-            "-mavx2",
-            "-mfma",
-            "-mavx512f",
-            "-mavx512bw",
-            "-mavx512dq",
-            "-mavx512vl",
-            "-ffp-contract=fast",
-        ),
-    },
-    "vnni": {
-        "x86_64": (
-            "-mavx2",
-            "-mfma",
-            "-mavx512f",
-            "-mavx512bw",
-            "-mavx512dq",
-            "-mavx512vl",
-            "-mavx512vnni",
-        ),
-    },
+    "avx512": {"x86_64": (*AVX512, "-ffp-contract=fast")},
+    "vnni": {"x86_64": (*AVX512, "-mavx512vnni")},
+    "vbmi": {"x86_64": (*AVX512, "-mavx512vbmi")},
     "neon": {"aarch64": (), "armv7l": ("-mfpu=neon-vfpv4",)},
 }
 """Source name suffix -> machine -> flags. A file is left out on a machine that its suffix does not name."""

@@ -45,6 +45,7 @@ typedef enum {
     CK_ISA_NEON = 2,
     CK_ISA_AVX512 = 4, /* F, BW, DQ and VL, beside AVX2 */
     CK_ISA_VNNI = 8,   /* of AVX-512 */
+    CK_ISA_VBMI = 16,  /* of AVX-512 */
 } ck_isa;
 
 typedef enum {
@@ -59,6 +60,7 @@ typedef enum {
     CK_RNG,
     CK_DEPTHWISE,
     CK_ADD,
+    CK_LOOKUP,
     CK_IF,
     CK_WHILE,
     CK_LOOP,
@@ -157,6 +159,12 @@ typedef struct {
     int32_t multiplier, shift;
     int32_t zero, low, high;
 } ck_add;
+
+/* out[i] = table[in[i]], of bytes; 256 entries. */
+typedef struct {
+    ck_operand in, table, out;
+    int64_t elements;
+} ck_lookup;
 
 /* One instruction of a MAP program: CK_MAP_LOAD input, CK_MAP_CONST value, or a row of ck_primitives(). */
 typedef struct {

@@ -12,7 +12,8 @@ int32_t ck_cpu_features(void) {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) bits |= CK_ISA_AVX2;
     if (bits && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        bits |= CK_ISA_AVX512 | (__builtin_cpu_supports("avx512vnni") ? CK_ISA_VNNI : 0);
+        bits |= CK_ISA_AVX512 | (__builtin_cpu_supports("avx512vnni") ? CK_ISA_VNNI : 0) |
+                (__builtin_cpu_supports("avx512vbmi") ? CK_ISA_VBMI : 0);
 #elif defined(__aarch64__)
     bits |= CK_ISA_NEON; /* part of the base architecture */
 #elif defined(__arm__) && defined(__linux__)

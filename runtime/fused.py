@@ -54,4 +54,12 @@ class IndirectReduce:
     table: Table
 
 
-FUSED = (IndirectGemm, Depthwise, IndirectReduce)
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """out[i] = table[in[i]], of bytes by their bits; the table is of the output's type."""
+
+    NAME: ClassVar = "LOOKUP"
+    table: Array
+
+
+FUSED = (IndirectGemm, Depthwise, IndirectReduce, Lookup)

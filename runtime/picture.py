@@ -21,6 +21,7 @@ COLOURS = {
     "INDIRECT_GEMM": "#3a6fd8",
     "INDIRECT_REDUCE": "#c24d31",
     "DEPTHWISE": "#6f6bd9",
+    "LOOKUP": "#8fbf5a",
     "MAP": "#57b894",
     "REDUCE": "#e8684a",
     "GATHER": "#9270ca",

@@ -24,7 +24,7 @@ from runtime.atoms import (
     View,
 )
 from runtime.errors import VerifyError
-from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
 from runtime.graph import DType, Shape, Value
 from runtime.primitives import COMPUTE_TYPES, FLOAT, PRIMITIVES
 from runtime.quantized import I32_MAX
@@ -305,6 +305,17 @@ def _indirect_reduce(at: Site, attrs: IndirectReduce) -> None:
     _table(at, attrs.table, reduce.outer, reduce.axis * reduce.inner)
 
 
+def _lookup(at: Site, attrs: Lookup) -> None:
+    at.counts(1)
+    source, out = at.inputs[0], at.outputs[0]
+    at.require(source.dtype in BYTES and out.dtype in BYTES, f"types {_names((source.dtype, out.dtype))}")
+    at.holds(out, source.elements)
+    table = attrs.table
+    at.require(
+        (table.shape, table.dtype) == ((256,), out.dtype.numpy), f"a table of {table.dtype} {table.shape}"
+    )
+
+
 def _depthwise(at: Site, attrs: Depthwise) -> None:
     at.counts(1)
     (m, taps), channels = attrs.table.rows.shape, attrs.table.chunk
@@ -348,4 +359,5 @@ CHECKS: dict[type[Any], Callable[[Site, Any], None]] = {
     IndirectGemm: _indirect_gemm,
     IndirectReduce: _indirect_reduce,
     Depthwise: _depthwise,
+    Lookup: _lookup,
 }

@@ -27,7 +27,7 @@ from runtime.backends.steps import (
     view_of,
 )
 from runtime.errors import UnsupportedError
-from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
 from runtime.graph import ABSENT, FLOATS, DType, Node
 from runtime.primitives import FLOAT, PRIMITIVES
 from runtime.strides import collapse, is_dense
@@ -172,6 +172,16 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
         }
 
     low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
+
+
+def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:
+    table, elements = low.constant(fused.table), low.values[node.outputs[0]].elements
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        operands = {"in": at(node.inputs[0]), "table": at(table), "out": at(node.outputs[0])}
+        return {**operands, "elements": elements}
+
+    low.step(node, low.kernel(node, "LOOKUP", "X8"), "ck_lookup", fields, [node.inputs[0], table])
 
 
 def _add(low: Emitter, node: Node, inputs: list[int], numbers: Fields) -> None:
@@ -345,5 +355,6 @@ RULES: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
     IndirectGemm: _indirect,
     IndirectReduce: _indirect_reduce,
     Depthwise: _depthwise,
+    Lookup: _lookup,
 }
 _PRIMITIVES = ckernels.primitives()

@@ -19,8 +19,8 @@ INT8 = np.iinfo(np.int8)
 
 
 def in_blocks(fused: Depthwise, is_signed: bool) -> Depthwise | None:
-    """Weights (int8) as [block][taps / 4][64 lanes][4], the rest as [block][64 lanes]; None where a weight has
-    more than 8 bits, or a rescaling is not a quick one.
+    """Weights (int8) as [block][taps / 4][64 lanes][4], the rest as [block][64 lanes]; None where a weight
+    has more than 8 bits, or a rescaling is not a quick one.
     """
     last, weights = fused.epilogue, fused.weights
     if not isinstance(last, Requantize) or weights.min() < INT8.min or weights.max() > INT8.max:

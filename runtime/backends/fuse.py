@@ -6,6 +6,7 @@ kernel computes.
     RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
     RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
     RASTER (pad) -> RASTER (patches) -> REDUCE                                =>  INDIRECT_REDUCE
+    MAPs and GATHERs of constants from byte to byte (tabulate.py)             =>  LOOKUP
 
 The patches of a depthwise convolution may also be a view of the GEMM itself, where one suffices.
 All replace the gathered patches by a table that says where each chunk of them stands in the input.
@@ -21,6 +22,7 @@ import numpy as np
 
 from runtime.atoms import Clamp, Gemm, Map, Raster, Reduce, Region, Requantize, View
 from runtime.backends.reference import window
+from runtime.backends.tabulate import tabulate
 from runtime.control import map_subgraphs
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
 from runtime.graph import Array, Graph, Node
@@ -47,7 +49,7 @@ def columns_first(taps: int) -> list[int]:
 
 def fuse(graph: Graph) -> Graph:
     """The same function with its convolutions fused where possible, and without what that leaves unread."""
-    graph = map_subgraphs(graph, fuse)
+    graph = tabulate(map_subgraphs(graph, fuse))
     finder, nodes, done = _Finder(graph), list[Node](), set[int]()
     for node in graph.nodes:
         if done.isdisjoint(node.outputs):

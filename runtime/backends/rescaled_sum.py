@@ -24,7 +24,7 @@ def rescaled_sum(node: Node, atom: Map, values: Sequence[Value]) -> tuple[list[i
     sign = next((sign for sign, program in SUMS.items() if names == program), None)
     if sign is None or not all(is_dense(view, atom.sizes) for view in (*atom.views, atom.output)):
         return None
-    args = [step.args for step in atom.program]
+    args = [tuple(map(int, step.args)) for step in atom.program]
     (a, (a_zero,), _, (left,), _, (a_multiplier, a_shift)), b_terms = args[:6], args[6:12]
     b, (b_zero,), _, (b_left,), _, (b_multiplier, b_shift) = b_terms
     inputs = [node.inputs[a[0]], node.inputs[b[0]]]

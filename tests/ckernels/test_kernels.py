@@ -519,6 +519,38 @@ def epilogue_map(
     return [*values, *pairs], Node("MAP", (6, 4, 7, 8), (5,), atom)
 
 
+@pytest.mark.parametrize("size", [256, 257, 300, 1024])
+@pytest.mark.parametrize("row", [row for row in ROWS if row.operator == "LOOKUP"], ids=lambda row: row.name)
+def test_a_function_of_one_byte_is_a_table(row: ckernels.Row, size: int) -> None:
+    """table[x + 128] * x, halved, in i8 and u8."""
+    rng = np.random.default_rng(size)
+    for source, out in itertools.product((DType.I8, DType.U8), repeat=2):
+        lowest = int(np.iinfo(source.numpy).min)
+        line, step = dense((size,)), Instruction
+        index = Map(
+            (size,), (line,), line, (step("load", (0,)), step("const", (lowest,)), step("sub")), "i32"
+        )
+        product = (step("load", (0,)), step("load", (1,)), step("mul"), step("mulq", (UNIT, 0)))
+        values = (
+            Value("x", (size,), source),
+            Value("table", (256, 1), DType.I8, data=some(rng, (256, 1), DType.I8)),
+            Value("index", (size,), DType.I32),
+            Value("looked up", (size, 1), DType.I8),
+            Value("y", (size,), out),
+        )
+        nodes = (
+            Node("MAP", (0,), (2,), index),
+            Node("GATHER", (1, 2), (3,), Gather(256, 1, size)),
+            Node("MAP", (3, 0), (4,), Map((size,), (line, line), line, product, "i32")),
+        )
+        graph = Graph(values, nodes, (0,), (4,))
+        feed = [np.resize(np.arange(lowest, lowest + 256), size).astype(source.numpy)]
+        fused = fuse(graph)
+        assert [node.op for node in fused.nodes] == ["LOOKUP"]
+        check(fused, "PROGRAM")
+        assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 0)
+
+
 FUSED = [row for row in ROWS if row.operator in ("GEMM", "DEPTHWISE")]
 POOLS = [row for row in ROWS if row.operator == "REDUCE"]
 
@@ -571,7 +603,7 @@ def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: in
 
 
 def test_every_operator_of_the_registry_has_cases() -> None:
-    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE"}
+    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE", "LOOKUP"}
     assert len({row.name for row in ROWS}) == len(ROWS)
     portable = {(row.operator, row.dtype) for row in ROWS if row.isa == 0}
     twins = {(row.operator, {"S8": "Q8"}.get(row.dtype, row.dtype)) for row in ROWS}

@@ -69,6 +69,7 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
         {"rows": _rows, "multiplier": lambda p, _: p.channels, "shift": lambda p, _: p.channels},
     ),
     "ADD": ("ck_add", {}),
+    "LOOKUP": ("ck_lookup", {}),
     "MAP": (
         "ck_map",
         {"inputs": _loaded, "dtypes": _loaded, "views": _loaded, "program": lambda p, _: p.n_instructions},

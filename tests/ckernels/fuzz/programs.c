@@ -335,6 +335,14 @@ static const void *depthwise(program *p, const ck_row *row) {
     return out;
 }
 
+static const void *lookup(program *p, const ck_row *row) {
+    (void)row;
+    ck_lookup *out = keep(p, sizeof *out);
+    out->elements = 1 + pick(&p->in, 300), out->table = value(p, 256);
+    out->in = value(p, out->elements), out->out = value(p, out->elements);
+    return out;
+}
+
 static const void *add(program *p, const ck_row *row) {
     (void)row;
     ck_add *out = keep(p, sizeof *out);
@@ -387,7 +395,7 @@ typedef const void *(*maker)(program *p, const ck_row *row);
 static const maker MAKERS[] = {
     [CK_RASTER] = raster, [CK_RASTER_ADD] = raster, [CK_GEMM] = gemm,   [CK_MAP] = map,
     [CK_REDUCE] = reduce, [CK_GATHER] = gather,     [CK_SCATTER] = scatter, [CK_SORT] = sort,
-    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_ADD] = add,
+    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_ADD] = add, [CK_LOOKUP] = lookup,
 };
 enum { MOST_VALUES = 12, MOST_DEPTH = 2 };
 
