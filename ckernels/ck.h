@@ -60,6 +60,7 @@ typedef enum {
     CK_RNG,
     CK_DEPTHWISE,
     CK_ADD,
+    CK_MUL,
     CK_LOOKUP,
     CK_IF,
     CK_WHILE,
@@ -146,19 +147,20 @@ typedef struct {
     int32_t out_ties_away;
 } ck_depthwise;
 
-/* The sum of two rescaled bytes, a MAP of its own: out = clamp(rescale(x + sign * y) + zero), where
- * x = rescale((a - a_zero) << left), y the same of b, and rescale(v) is v * multiplier * 2^(shift - 31), halves
- * away from zero. */
+/* A function of two bytes, a MAP of its own: out[i] = clamp(rescale(f(a[i], b[i % period])) + zero), where
+ * rescale(v) is v * multiplier * 2^(shift - 31), halves away from zero. MUL's f is (a - a_zero) * (b - b_zero);
+ * ADD's is x + sign * y, where x = rescale((a - a_zero) << left) by numbers of its own, y the same of b. */
 typedef struct {
     ck_operand a, b, out;
-    int64_t elements;
+    ck_operand scratch; /* period + 64 bytes where period < elements */
+    int64_t elements, period;
     int32_t dtype; /* CK_I8 or CK_U8, of all three */
     int32_t left, sign;
     int32_t a_zero, a_multiplier, a_shift;
     int32_t b_zero, b_multiplier, b_shift;
     int32_t multiplier, shift;
     int32_t zero, low, high;
-} ck_add;
+} ck_pair;
 
 /* out[i] = table[in[i]], of bytes; 256 entries. */
 typedef struct {

@@ -11,8 +11,8 @@ import numpy as np
 import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
-from runtime.backends.depthwise_blocks import SMALLEST_SHIFT, in_blocks
-from runtime.backends.rescaled_sum import rescaled_sum
+from runtime.backends.byte_pairs import Pair, pair_of
+from runtime.backends.depthwise_blocks import BLOCK, SMALLEST_SHIFT, in_blocks
 from runtime.backends.steps import (
     Fields,
     Locate,
@@ -184,19 +184,29 @@ def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:
     low.step(node, low.kernel(node, "LOOKUP", "X8"), "ck_lookup", fields, [node.inputs[0], table])
 
 
-def _add(low: Emitter, node: Node, inputs: list[int], numbers: Fields) -> None:
-    out = low.values[node.outputs[0]]
+def _pair(low: Emitter, node: Node, pair: Pair) -> None:
+    out, inputs = low.values[node.outputs[0]], pair.inputs
+    again = pair.period < out.elements
+    scratch = low.buffer(pair.period + BLOCK) if again else ABSENT
 
     def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
-        operands = {"a": at(inputs[0]), "b": at(inputs[1]), "out": at(node.outputs[0])}
-        return {**operands, "elements": out.elements, "dtype": dtype_of(out.dtype), **numbers}
+        operands = {
+            "a": at(inputs[0]),
+            "b": at(inputs[1]),
+            "out": at(node.outputs[0]),
+            "scratch": at(scratch),
+        }
+        sizes = {"elements": out.elements, "period": pair.period, "dtype": dtype_of(out.dtype)}
+        return {**operands, **sizes, **pair.numbers}
 
-    low.step(node, low.kernel(node, "ADD", "Q8"), "ck_add", fields, inputs)
+    low.step(
+        node, low.kernel(node, pair.operator, "Q8"), "ck_pair", fields, inputs, [scratch] if again else []
+    )
 
 
 def _map(low: Emitter, node: Node, atom: Map) -> None:
-    if (found := rescaled_sum(node, atom, low.values)) is not None:
-        _add(low, node, *found)
+    if (pair := pair_of(node, atom, low.values)) is not None:
+        _pair(low, node, pair)
         return
     out = low.values[node.outputs[0]]
     row = low.kernel(node, "MAP", atom.compute.upper())

@@ -18,7 +18,7 @@ from runtime.graph import Array, DType, Graph, Node, Value
 from runtime.strides import is_dense
 
 BYTES = (DType.I8, DType.U8)
-LEAST = 256
+LEAST = 16
 """Elements for which a table is worth being made."""
 EVERY = np.arange(256, dtype=np.uint8)
 LINE, POINT = View(0, (1,)), View(0, (0,))
@@ -42,6 +42,8 @@ class _Tables:
     def __init__(self, graph: Graph) -> None:
         self.values = graph.values
         self.functions: dict[int, Function] = {}
+        self.known: dict[object, Array | None] = {}
+        """What was asked before, by what it was asked of: models repeat themselves."""
 
     def looked_up(self, node: Node) -> Node:
         found = self.function(node)
@@ -70,16 +72,17 @@ class _Tables:
         sources = {x.source for x in found if isinstance(x, Function)}
         if len(sources) != 1 or any(x is None for x in found):
             return None
-        return self.evaluated(sources.pop(), attrs, found, self.values[node.outputs[0]].dtype)
+        outputs = self.evaluated(attrs, found, self.values[node.outputs[0]].dtype)
+        return None if outputs is None else Function(sources.pop(), outputs)
 
     def evaluated(
-        self, source: int, attrs: Map | Gather, operands: Sequence[Function | Array | None], dtype: DType
-    ) -> Function | None:
+        self, attrs: Map | Gather, operands: Sequence[Function | Array | None], dtype: DType
+    ) -> Array | None:
         arrays = [x.outputs if isinstance(x, Function) else x for x in operands if x is not None]
-        try:
-            return Function(source, run_atom(attrs, arrays, [Value("", EVERY.shape, dtype)])[0])
-        except RunError:  # an index outside its rows, which is for the run to say
-            return None
+        question = attrs, dtype, tuple([(array.dtype, array.tobytes()) for array in arrays])
+        if question not in self.known:
+            self.known[question] = asked(attrs, arrays, dtype)
+        return self.known[question]
 
     def operand(self, i: int, view: View, atom: Map) -> Function | Array | None:
         """A function of a byte, or one number for every place."""
@@ -93,3 +96,10 @@ class _Tables:
         if value.dtype in BYTES and value.data is None:
             return self.functions.get(i) or Function(i, EVERY.view(value.dtype.numpy))
         return self.functions.get(i)
+
+
+def asked(attrs: Map | Gather, arrays: Sequence[Array], dtype: DType) -> Array | None:
+    try:
+        return run_atom(attrs, arrays, [Value("", EVERY.shape, dtype)])[0]
+    except RunError:  # an index outside its rows, which is for the run to say
+        return None

@@ -33,10 +33,10 @@ from runtime.atoms import (
     View,
 )
 from runtime.backends import flat, reference
+from runtime.backends.byte_pairs import pair_of
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
-from runtime.backends.rescaled_sum import rescaled_sum
 from runtime.control import If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import FLOATS, Array, DType, Graph, Node, Value
@@ -323,23 +323,40 @@ RESCALINGS = [
 ]
 
 
-def add_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
-    """Every pair of bytes."""
-    for dtype, (a, b, last), name in itertools.product((DType.I8, DType.U8), RESCALINGS, ("add", "sub")):
-        limits = np.iinfo(dtype.numpy)
-        zeros = [int(rng.integers(limits.min, limits.max)) for _ in range(3)]
-        step, terms = Instruction, []
-        for i, scale in enumerate((a, b)):
-            moved = (step("load", (i,)), step("const", (zeros[i],)), step("sub"))
-            terms += [*moved, step("const", (20,)), step("shift_left"), step("mulq", scale)]
-        rest = (step("mulq", last), step("const", (zeros[2],)), step("add"))
-        clamp = step("clamp", (int(limits.min) + 3, int(limits.max) - 7))
-        shape = ALL_PAIRS[0].shape
-        atom = Map(shape, (dense(shape),) * 2, dense(shape), (*terms, step(name), *rest, clamp), "i32")
-        arrays = [(byte + limits.min).astype(dtype.numpy) for byte in ALL_PAIRS]
-        graph, _ = atom_graph(case := (atom, arrays, [(shape, dtype)], set[int]()))
-        assert rescaled_sum(graph.nodes[0], atom, graph.values) is not None, row.name
-        yield case
+def pair_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
+    """Every pair of bytes; then some where one of them begins again after each row."""
+    names = ("add", "sub") if row.operator == "ADD" else ("mul",)
+    for dtype, scales, name in itertools.product((DType.I8, DType.U8), RESCALINGS, names):
+        lowest = int(np.iinfo(dtype.numpy).min)
+        arrays = [(byte + lowest).astype(dtype.numpy) for byte in ALL_PAIRS]
+        yield pair_case(arrays, name, scales, rng)
+        if scales in RESCALINGS[1:3]:
+            for rows, width in ((9, 1), (7, 3), (40, 32), (5, 64), (3, 100)):
+                pair = some(rng, (rows, width), dtype), some(rng, (width,), dtype)
+                yield pair_case(list(pair), name, scales, rng)
+                yield pair_case(list(pair[::-1]), name, scales, rng)
+
+
+def pair_case(
+    arrays: list[Array], name: str, scales: Sequence[tuple[int, int]], rng: np.random.Generator
+) -> Case:
+    limits, shape = np.iinfo(arrays[0].dtype), max((array.shape for array in arrays), key=len)
+    zeros = [int(rng.integers(limits.min, limits.max)) for _ in range(3)]
+    program = list[Instruction]()
+    for i, scale in enumerate(scales[:2]):
+        program += [Instruction("load", (i,)), Instruction("const", (zeros[i],)), Instruction("sub")]
+        if name != "mul":
+            program += [Instruction("const", (20,)), Instruction("shift_left"), Instruction("mulq", scale)]
+    program += [Instruction(name), Instruction("mulq", scales[2]), Instruction("const", (zeros[2],))]
+    program += [Instruction("add"), Instruction("clamp", (int(limits.min) + 3, int(limits.max) - 7))]
+    strides = {shape: dense(shape), shape[1:]: View(0, (0, 1))}
+    views = tuple(strides[array.shape] for array in arrays)
+    atom = Map(shape, views, dense(shape), tuple(program), "i32")
+    case = (atom, arrays, [(shape, DType.of(arrays[0]))], set[int]())
+    graph, _ = atom_graph(case)
+    found = pair_of(graph.nodes[0], atom, graph.values)
+    assert (found is None) == (name == "sub" and arrays[0].size < arrays[1].size)
+    return case
 
 
 def part(
@@ -396,7 +413,8 @@ CASES: dict[str, Callable[[ckernels.Row, np.random.Generator], Iterator[Case]]] 
     "RASTER": raster_cases,
     "RASTER_ADD": raster_add_cases,
     "GEMM": gemm_cases,
-    "ADD": add_cases,
+    "ADD": pair_cases,
+    "MUL": pair_cases,
     "MAP": map_cases,
     "REDUCE": reduce_cases,
     "GATHER": gather_cases,

@@ -68,7 +68,8 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
         "ck_depthwise",
         {"rows": _rows, "multiplier": lambda p, _: p.channels, "shift": lambda p, _: p.channels},
     ),
-    "ADD": ("ck_add", {}),
+    "ADD": ("ck_pair", {}),
+    "MUL": ("ck_pair", {}),
     "LOOKUP": ("ck_lookup", {}),
     "MAP": (
         "ck_map",

@@ -343,11 +343,13 @@ static const void *lookup(program *p, const ck_row *row) {
     return out;
 }
 
-static const void *add(program *p, const ck_row *row) {
+static const void *pair(program *p, const ck_row *row) {
     (void)row;
-    ck_add *out = keep(p, sizeof *out);
+    ck_pair *out = keep(p, sizeof *out);
     out->elements = 1 + pick(&p->in, 300), out->dtype = pick(&p->in, 2) ? CK_I8 : CK_U8;
-    out->a = value(p, out->elements), out->b = value(p, out->elements), out->out = value(p, out->elements);
+    out->period = pick(&p->in, 2) ? out->elements : 1 + pick(&p->in, out->elements);
+    out->a = value(p, out->elements), out->b = value(p, out->period), out->out = value(p, out->elements);
+    out->scratch = out->period < out->elements ? value(p, out->period + 64) : absent();
     out->left = (int32_t)pick(&p->in, 31), out->sign = pick(&p->in, 2) ? 1 : -1;
     out->a_zero = (int32_t)pick(&p->in, 256), out->b_zero = (int32_t)pick(&p->in, 256) - 128;
     int32_t *factors[] = {&out->a_multiplier, &out->b_multiplier, &out->multiplier};
@@ -395,7 +397,7 @@ typedef const void *(*maker)(program *p, const ck_row *row);
 static const maker MAKERS[] = {
     [CK_RASTER] = raster, [CK_RASTER_ADD] = raster, [CK_GEMM] = gemm,   [CK_MAP] = map,
     [CK_REDUCE] = reduce, [CK_GATHER] = gather,     [CK_SCATTER] = scatter, [CK_SORT] = sort,
-    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_ADD] = add, [CK_LOOKUP] = lookup,
+    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_ADD] = pair, [CK_MUL] = pair, [CK_LOOKUP] = lookup,
 };
 enum { MOST_VALUES = 12, MOST_DEPTH = 2 };
 
