@@ -26,8 +26,8 @@ MOST_LEFT, MOST_ZERO = 20, 255
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A `ck_pair`: its operator, the values that it reads, its numbers, and after how many elements the second
-    value begins again.
+    """A `ck_pair`: its operator, the values that it reads, after how many elements the second of them begins
+    again, its numbers.
     """
 
     operator: str
