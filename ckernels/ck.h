@@ -147,13 +147,13 @@ typedef struct {
     int32_t out_ties_away;
 } ck_depthwise;
 
-/* A function of two bytes, a MAP of its own: out[i] = clamp(rescale(f(a[i], b[i % period])) + zero), where
- * rescale(v) is v * multiplier * 2^(shift - 31), halves away from zero. MUL's f is (a - a_zero) * (b - b_zero);
- * ADD's is x + sign * y, where x = rescale((a - a_zero) << left) by numbers of its own, y the same of b. */
+/* A function of two bytes, a MAP of its own. Rows of `width` elements begin a_step, b_step and out_step elements
+ * apart: out = clamp(rescale(f(a, b)) + zero), where rescale(v) is v * multiplier * 2^(shift - 31), halves away
+ * from zero. MUL's f is (a - a_zero) * (b - b_zero); ADD's is x + sign * y, where x = rescale((a - a_zero) << left)
+ * by numbers of its own, y the same of b. */
 typedef struct {
     ck_operand a, b, out;
-    ck_operand scratch; /* period + 64 bytes where period < elements */
-    int64_t elements, period;
+    int64_t rows, width, a_step, b_step, out_step;
     int32_t dtype; /* CK_I8 or CK_U8, of all three */
     int32_t left, sign;
     int32_t a_zero, a_multiplier, a_shift;

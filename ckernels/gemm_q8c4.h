@@ -13,6 +13,7 @@ enum { L2_BYTES = 384 * 1024 };
 enum { VECTORS = NR / VL };
 
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
 #include "lanes.h"
 
 /* One group of four elements of each row. Behind the last there may be up to three that do not belong to it:
@@ -37,7 +38,7 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
                                                        const char *panel, int32_t *sums) {
     vec acc[MR][VECTORS];
     UNROLLED(i, rows)
-        UNROLLED(j, vectors) acc[i][j] = ((const vec *)(const void *)panel)[j] - less[i];
+        UNROLLED(j, vectors) acc[i][j] = (vec)(((const uvec *)(const void *)panel)[j] - (uint32_t)less[i]);
     panel += NR * 4;
     const int64_t chunk = p->k / p->taps;
     vec turn = (int32_t)((p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};

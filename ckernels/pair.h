@@ -25,11 +25,12 @@ static inline int32_t product_of(const ck_pair *p, int32_t a, int32_t b) {
 
 typedef int32_t (*pair_function)(const ck_pair *, int32_t, int32_t);
 
-/* Elements from i on, one by one. */
-static inline __attribute__((always_inline)) void one_by_one(const ck_pair *p, char *const *bases, int64_t i,
-                                                             pair_function function) {
+static inline __attribute__((always_inline)) ck_status each_pair(const ck_pair *p, char *const *bases,
+                                                                 pair_function function) {
     const uint8_t *a = (const uint8_t *)ck_at(p->a, bases), *b = (const uint8_t *)ck_at(p->b, bases);
     uint8_t *out = (uint8_t *)ck_at(p->out, bases);
-    for (int64_t j = i % p->period; i < p->elements; i++, j = j + 1 == p->period ? 0 : j + 1)
-        out[i] = (uint8_t)function(p, byte_at(a, i, p->dtype), byte_at(b, j, p->dtype));
+    for (int64_t row = 0; row < p->rows; row++, a += p->a_step, b += p->b_step, out += p->out_step)
+        for (int64_t i = 0; i < p->width; i++)
+            out[i] = (uint8_t)function(p, byte_at(a, i, p->dtype), byte_at(b, i, p->dtype));
+    return CK_OK;
 }

@@ -12,7 +12,7 @@ import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
 from runtime.backends.byte_pairs import Pair, pair_of
-from runtime.backends.depthwise_blocks import BLOCK, SMALLEST_SHIFT, in_blocks
+from runtime.backends.depthwise_blocks import SMALLEST_SHIFT, in_blocks
 from runtime.backends.steps import (
     Fields,
     Locate,
@@ -185,23 +185,14 @@ def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:
 
 
 def _pair(low: Emitter, node: Node, pair: Pair) -> None:
-    out, inputs = low.values[node.outputs[0]], pair.inputs
-    again = pair.period < out.elements
-    scratch = low.buffer(pair.period + BLOCK) if again else ABSENT
+    dtype = low.values[node.outputs[0]].dtype
 
     def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
-        operands = {
-            "a": at(inputs[0]),
-            "b": at(inputs[1]),
-            "out": at(node.outputs[0]),
-            "scratch": at(scratch),
-        }
-        sizes = {"elements": out.elements, "period": pair.period, "dtype": dtype_of(out.dtype)}
-        return {**operands, **sizes, **pair.numbers}
+        places = zip(("a", "b", "out"), pair.operands, pair.offsets, strict=True)
+        operands = {name: (place := at(i)) | {"offset": place["offset"] + x} for name, i, x in places}
+        return {**operands, "dtype": dtype_of(dtype), **pair.numbers}
 
-    low.step(
-        node, low.kernel(node, pair.operator, "Q8"), "ck_pair", fields, inputs, [scratch] if again else []
-    )
+    low.step(node, low.kernel(node, pair.operator, "Q8"), "ck_pair", fields, node.inputs)
 
 
 def _map(low: Emitter, node: Node, atom: Map) -> None:

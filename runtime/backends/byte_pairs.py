@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runtime.atoms import Instruction, Map
 from runtime.backends.steps import Fields
 from runtime.graph import DType, Node, Value
-from runtime.strides import collapse, is_dense
+from runtime.strides import collapse
 
 MOVED = ("load", "const", "sub")
 TERM = (*MOVED, "const", "shift_left", "mulq")
@@ -26,13 +26,11 @@ MOST_LEFT, MOST_ZERO = 20, 255
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A `ck_pair`: its operator, the values that it reads, after how many elements the second of them begins
-    again, its numbers.
-    """
+    """A `ck_pair`: its operator, the inputs and the output, where each begins, its numbers."""
 
     operator: str
-    inputs: tuple[int, int]
-    period: int
+    operands: tuple[int, int, int]
+    offsets: tuple[int, ...]
     numbers: Fields
 
 
@@ -42,23 +40,20 @@ def pair_of(node: Node, atom: Map, values: Sequence[Value]) -> Pair | None:
     if found is None or atom.compute != "i32":
         return None
     operator, length = found
-    terms = [atom.program[:length], atom.program[length : 2 * length]]
-    loads = [int(term[0].args[0]) for term in terms]
-    periods = _periods(atom, loads)
-    sign = -1 if atom.program[2 * length].name == "sub" else 1
-    if periods[0] < periods[1] and sign == 1:
-        terms, loads, periods = terms[::-1], loads[::-1], periods[::-1]
-    if periods[1] == 0 or periods[0] != values[node.outputs[0]].elements:
-        return None
-    inputs = node.inputs[loads[0]], node.inputs[loads[1]]
-    types = {values[i].dtype for i in (*inputs, *node.outputs)}
-    numbers = {"sign": sign, **_operand("a", terms[0]), **_operand("b", terms[1]), **_last(atom.program[-4:])}
+    a, b = atom.program[:length], atom.program[length : 2 * length]
+    loads = int(a[0].args[0]), int(b[0].args[0])
+    operands = node.inputs[loads[0]], node.inputs[loads[1]], node.outputs[0]
+    sizes, views = collapse(atom.sizes, atom.views[loads[0]], atom.views[loads[1]], atom.output)
+    numbers = {"sign": -1 if atom.program[2 * length].name == "sub" else 1, **_last(atom.program[-4:])}
+    numbers |= {**_operand("a", a), **_operand("b", b), "rows": math.prod(sizes[:-1]), "width": sizes[-1]}
     left, same = numbers.pop("a_left"), numbers.pop("b_left")
     zeros = abs(numbers["a_zero"]), abs(numbers["b_zero"])
     narrow = 0 <= left == same <= MOST_LEFT and max(zeros) <= MOST_ZERO
-    if not narrow or types not in ({DType.I8}, {DType.U8}):
+    side_by_side = len(sizes) <= 2 and all(view.strides[-1] == 1 for view in views)
+    if not narrow or not side_by_side or {values[i].dtype for i in operands} not in ({DType.I8}, {DType.U8}):
         return None
-    return Pair(operator, inputs, periods[1], numbers | {"left": left})
+    steps = {f"{name}_step": view.strides[0] for name, view in zip(("a", "b", "out"), views, strict=True)}
+    return Pair(operator, operands, tuple([view.offset for view in views]), numbers | steps | {"left": left})
 
 
 def _operand(name: str, term: Sequence[Instruction]) -> Fields:
@@ -72,16 +67,3 @@ def _operand(name: str, term: Sequence[Instruction]) -> Fields:
 def _last(steps: Sequence[Instruction]) -> Fields:
     (multiplier, shift), (zero,), _, (low, high) = [map(int, step.args) for step in steps]
     return {"multiplier": multiplier, "shift": shift, "zero": zero, "low": low, "high": high}
-
-
-def _periods(atom: Map, loads: Sequence[int]) -> list[int]:
-    """After how many elements of a dense output each operand begins again; 0 for one that does not."""
-    sizes, (out, *views) = collapse(atom.sizes, atom.output, *(atom.views[i] for i in loads))
-    if len(sizes) > 2 or not is_dense(out, sizes):
-        return [0, 0]
-    row, whole = sizes[-1], math.prod(sizes)
-    if len(sizes) == 1:
-        known: dict[tuple[int, ...], int] = {(1,): whole, (0,): 1}
-    else:
-        known = {(row, 1): whole, (0, 1): row}
-    return [known.get(view.strides, 0) if view.offset == 0 else 0 for view in views]

@@ -324,14 +324,14 @@ RESCALINGS = [
 
 
 def pair_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
-    """Every pair of bytes; then some where one of them begins again after each row."""
+    """Every pair of bytes; then some where one of them is the same in each row."""
     names = ("add", "sub") if row.operator == "ADD" else ("mul",)
     for dtype, scales, name in itertools.product((DType.I8, DType.U8), RESCALINGS, names):
         lowest = int(np.iinfo(dtype.numpy).min)
         arrays = [(byte + lowest).astype(dtype.numpy) for byte in ALL_PAIRS]
         yield pair_case(arrays, name, scales, rng)
         if scales in RESCALINGS[1:3]:
-            for rows, width in ((9, 1), (7, 3), (40, 32), (5, 64), (3, 100)):
+            for rows, width in ((9, 2), (7, 3), (40, 32), (5, 64), (3, 100)):
                 pair = some(rng, (rows, width), dtype), some(rng, (width,), dtype)
                 yield pair_case(list(pair), name, scales, rng)
                 yield pair_case(list(pair[::-1]), name, scales, rng)
@@ -354,8 +354,7 @@ def pair_case(
     atom = Map(shape, views, dense(shape), tuple(program), "i32")
     case = (atom, arrays, [(shape, DType.of(arrays[0]))], set[int]())
     graph, _ = atom_graph(case)
-    found = pair_of(graph.nodes[0], atom, graph.values)
-    assert (found is None) == (name == "sub" and arrays[0].size < arrays[1].size)
+    assert pair_of(graph.nodes[0], atom, graph.values) is not None
     return case
 
 

@@ -346,10 +346,13 @@ static const void *lookup(program *p, const ck_row *row) {
 static const void *pair(program *p, const ck_row *row) {
     (void)row;
     ck_pair *out = keep(p, sizeof *out);
-    out->elements = 1 + pick(&p->in, 300), out->dtype = pick(&p->in, 2) ? CK_I8 : CK_U8;
-    out->period = pick(&p->in, 2) ? out->elements : 1 + pick(&p->in, out->elements);
-    out->a = value(p, out->elements), out->b = value(p, out->period), out->out = value(p, out->elements);
-    out->scratch = out->period < out->elements ? value(p, out->period + 64) : absent();
+    out->rows = 1 + pick(&p->in, 9), out->width = 1 + pick(&p->in, 150), out->dtype = pick(&p->in, 2) ? CK_I8 : CK_U8;
+    int64_t *steps[] = {&out->a_step, &out->b_step, &out->out_step};
+    ck_operand *operands[] = {&out->a, &out->b, &out->out};
+    for (int i = 0; i < 3; i++) {
+        *steps[i] = i < 2 && pick(&p->in, 4) == 0 ? 0 : out->width + pick(&p->in, 20);
+        *operands[i] = value(p, (out->rows - 1) * *steps[i] + out->width);
+    }
     out->left = (int32_t)pick(&p->in, 31), out->sign = pick(&p->in, 2) ? 1 : -1;
     out->a_zero = (int32_t)pick(&p->in, 256), out->b_zero = (int32_t)pick(&p->in, 256) - 128;
     int32_t *factors[] = {&out->a_multiplier, &out->b_multiplier, &out->multiplier};
