@@ -10,7 +10,7 @@
 #include "gemm_rows.h"
 
 enum { L2_FLOATS = 96 * 1024 }; /* a block of panels: 384 KiB */
-enum { VECTORS = NR / VL };
+enum { VECTORS = NR / VL, BESIDE = 4 };
 
 typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
@@ -88,6 +88,24 @@ static void tile_of(const ck_gemm *p, int rows, const float *const *a, const flo
 #undef ROWS
 }
 
+/* A single row of C in BESIDE panels at once: as many sums as hide how long an addition takes. */
+static void one_row(const ck_gemm *p, const float *const *a, const float *panels, int64_t size, float *c) {
+    vec acc[BESIDE][VECTORS];
+    const int64_t chunk = p->k / p->taps, step = p->c_view.strides[2];
+    UNROLLED(q, BESIDE)
+        UNROLLED(j, VECTORS) acc[q][j] = ((const vec *)(panels + q * size))[j];
+    for (int64_t t = 0; t < p->taps; t++, a += MR)
+        for (int64_t k = 0; k < chunk; k++) {
+            const vec x = (*a)[k] - (vec){0};
+            panels += NR;
+            UNROLLED(q, BESIDE)
+                UNROLLED(j, VECTORS) acc[q][j] += x * ((const vec *)(panels + q * size))[j];
+        }
+    const vec low = p->low - (vec){0}, high = p->high - (vec){0};
+    UNROLLED(q, BESIDE)
+        UNROLLED(j, VECTORS) store(clamped(acc[q][j], low, high), c + (q * NR + j * VL) * step, VL, step);
+}
+
 ck_status NAME(const void *params, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t panel = (p->k + 1) * NR, panels = (p->n + NR - 1) / NR;
@@ -105,9 +123,14 @@ ck_status NAME(const void *params, char *const *bases) {
             for (int64_t m = 0; m < p->m; m += step) {
                 const int used = (int)ck_min(step, p->m - m);
                 rows_of(p, a, pad, m, used, gathered, rows);
-                for (int64_t j = first; j < ck_min(first + block, panels); j++)
-                    tile_of(p, used, rows, packed + (b * panels + j) * panel,
-                            c + m * p->c_view.strides[1] + j * NR * p->c_view.strides[2], p->n - j * NR);
+                const int64_t end = ck_min(first + block, panels), whole = p->n / NR;
+                float *row = c + m * p->c_view.strides[1];
+                int64_t j = first;
+                for (; used == 1 && j + BESIDE <= ck_min(end, whole); j += BESIDE)
+                    one_row(p, rows, packed + (b * panels + j) * panel, panel, row + j * NR * p->c_view.strides[2]);
+                for (; j < end; j++)
+                    tile_of(p, used, rows, packed + (b * panels + j) * panel, row + j * NR * p->c_view.strides[2],
+                            p->n - j * NR);
             }
     }
     return CK_OK;

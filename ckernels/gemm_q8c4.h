@@ -10,7 +10,7 @@
 #include "gemm_rows.h"
 
 enum { L2_BYTES = 384 * 1024 };
-enum { VECTORS = NR / VL };
+enum { VECTORS = NR / VL, BESIDE = 4 };
 
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
@@ -50,6 +50,27 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     }
     UNROLLED(i, rows)
         UNROLLED(j, vectors) *(vec *)(sums + i * NR + j * VL) = acc[i][j];
+}
+
+/* The sums of a single row in BESIDE panels at once: as many as hide how long an addition takes. */
+static void sums_of_row(const ck_gemm *p, const uint8_t *const *a, const int32_t *less, const char *panels,
+                        int64_t size, int32_t *sums) {
+    vec acc[BESIDE][VECTORS], turn = (int32_t)((p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};
+    const int64_t chunk = p->k / p->taps;
+    UNROLLED(q, BESIDE)
+        UNROLLED(j, VECTORS)
+            acc[q][j] = (vec)(((const uvec *)(const void *)(panels + q * size))[j] - (uint32_t)*less);
+    for (int64_t t = 0; t < p->taps; t++, a += MR)
+        for (int64_t k = 0; k < chunk; k += 4) {
+            int32_t four;
+            memcpy(&four, *a + k, 4);
+            const vec x = (four - (vec){0}) ^ turn;
+            panels += NR * 4;
+            UNROLLED(q, BESIDE)
+                UNROLLED(j, VECTORS) acc[q][j] = DOT(acc[q][j], x, ((const vec *)(const void *)(panels + q * size))[j]);
+        }
+    UNROLLED(q, BESIDE)
+        UNROLLED(j, VECTORS) *(vec *)(sums + q * NR + j * VL) = acc[q][j];
 }
 
 static void sum(const ck_gemm *p, int rows, const uint8_t *const *a, const int32_t *less, const char *panel,
@@ -179,10 +200,18 @@ ck_status NAME(const void *params, char *const *bases) {
                 _Alignas(64) int32_t sums[MR * NR];
                 rows_of(p, a, pad, m, used, gathered, rows);
                 sums_of(p, used, rows, b_zero, less);
-                for (int64_t j = first; j < ck_min(first + block, panels); j++) {
-                    const int64_t *s = p->c_view.strides;
-                    sum(p, used, rows, less, packed + (b * panels + j) * panel, p->n - j * NR, sums);
-                    finish(p, used, sums, c, p->c_view.offset + b * s[0] + m * s[1] + j * NR * s[2], j * NR);
+                const int64_t *s = p->c_view.strides, at = p->c_view.offset + b * s[0] + m * s[1];
+                const int64_t end = ck_min(first + block, panels);
+                const char *from = packed + b * panels * panel;
+                int64_t j = first;
+                for (; used == 1 && j + BESIDE <= end; j += BESIDE) {
+                    sums_of_row(p, rows, less, from + j * panel, panel, sums);
+                    for (int64_t q = j; q < j + BESIDE; q++)
+                        finish(p, 1, sums + (q - j) * NR, c, at + q * NR * s[2], q * NR);
+                }
+                for (; j < end; j++) {
+                    sum(p, used, rows, less, from + j * panel, p->n - j * NR, sums);
+                    finish(p, used, sums, c, at + j * NR * s[2], j * NR);
                 }
             }
     }
