@@ -46,6 +46,39 @@ static void NAMED(NAME, columns)(int32_t op, const T *in, const int32_t *rows, c
     }
 }
 
+/* The greatest or the least of as many columns as are in BYTES, at every step of the axis. */
+#define EXTREMES(name, BYTES)                                                                                \
+    static inline __attribute__((always_inline)) void NAMED(NAME, name)(                                     \
+        const int most, const T *in, const int32_t *rows, const T *pad, int64_t axis, int64_t stride, T *out) { \
+        typedef T lanes __attribute__((vector_size(BYTES), aligned(1), may_alias));                          \
+        typedef __typeof__((lanes){0} > (lanes){0}) truths;                                                  \
+        lanes best = *(const lanes *)SLICE(0);                                                               \
+        for (int64_t a = 1; a < axis; a++) {                                                                 \
+            const lanes v = *(const lanes *)SLICE(a);                                                        \
+            const truths better = (most ? v > best : v < best) | IS_NAN(best);                               \
+            best = (lanes)(((truths)v & better) | ((truths)best & ~better));                                 \
+        }                                                                                                    \
+        *(lanes *)out = best;                                                                                \
+    }
+EXTREMES(wide, 64)
+EXTREMES(narrow, 16)
+#undef EXTREMES
+
+/* All columns of one `outer`, at least as many as are in 16 bytes; of the last ones some may be done twice. */
+static void NAMED(NAME, extremes)(const ck_reduce *p, const T *in, const int32_t *rows, const T *pad, T *out) {
+    const int64_t all = p->inner, width = (all * (int64_t)sizeof(T) < 64 ? 16 : 64) / (int64_t)sizeof(T);
+    for (int64_t i = 0; i < all; i += width) {
+        const int64_t at = ck_min(i, all - width);
+        const T *outside = pad ? pad + at : NULL;
+#define EXTREMES(name, most) NAMED(NAME, name)(most, in + at, rows, outside, p->axis, all, out + at)
+        if (width * sizeof(T) == 64 && p->op == CK_MAX) EXTREMES(wide, 1);
+        else if (width * sizeof(T) == 64) EXTREMES(wide, 0);
+        else if (p->op == CK_MAX) EXTREMES(narrow, 1);
+        else EXTREMES(narrow, 0);
+#undef EXTREMES
+    }
+}
+
 /* Two partial results of the same op. */
 static A NAMED(NAME, both)(int32_t op, A x, A y) {
     switch (op) {
@@ -76,7 +109,11 @@ ck_status NAME(const void *params, char *const *bases) {
     char *out = ck_at(p->out, bases);
     const int indices = p->op == CK_ARGMAX || p->op == CK_ARGMIN;
     const int real = (A)0.5 != 0 && p->op != CK_ANY && p->op != CK_ALL;
-    for (int64_t o = 0; o < p->outer; o++)
+    const int extreme = (p->op == CK_MAX || p->op == CK_MIN) && p->inner * sizeof(T) >= 16;
+    for (int64_t o = 0; extreme && o < p->outer; o++)
+        NAMED(NAME, extremes)(p, in + (p->rows ? 0 : o * p->axis * p->inner),
+                              p->rows ? p->rows + o * p->axis : NULL, pad, (T *)(void *)out + o * p->inner);
+    for (int64_t o = 0; !extreme && o < p->outer; o++)
         for (int64_t i = 0; i < p->inner; i += LANES) {
             A acc[LANES] = {0};
             int64_t where[LANES] = {0};
