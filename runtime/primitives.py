@@ -30,6 +30,8 @@ FLOAT: tuple[Compute, ...] = ("f32", "f64")
 INTEGER: tuple[Compute, ...] = ("i32", "i64")
 EVERY: tuple[Compute, ...] = ("f32", "f64", "i32", "i64")
 NARROW: tuple[Compute, ...] = ("i32",)
+MAX_STACK = 32
+"""Scalars that a MAP program may hold at once; kernels keep that many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +171,12 @@ def evaluate(program: Sequence[Instruction], loaded: Sequence[Array], compute: C
                 args = [np.asarray(arg, dtype) for arg in instruction.args]
                 stack.append(np.asarray(row.function(*operands, *args)).astype(dtype))
     return stack.pop()
+
+
+def deepest(program: Sequence[Instruction]) -> int:
+    """The greatest number of operands on the stack at once."""
+    depth = most = 0
+    for step in program:
+        depth += 1 - (0 if step.name in ("load", "const") else PRIMITIVES[step.name].arity)
+        most = max(most, depth)
+    return most

@@ -26,12 +26,9 @@ from runtime.atoms import (
 from runtime.errors import VerifyError
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
 from runtime.graph import DType, Shape, Value
-from runtime.primitives import COMPUTE_TYPES, FLOAT, PRIMITIVES
+from runtime.primitives import COMPUTE_TYPES, FLOAT, MAX_STACK, PRIMITIVES
 from runtime.quantized import I32_MAX
 from runtime.strides import extent
-
-MAX_STACK = 32
-"""Scalars that a MAP program may hold at once; kernels keep that many."""
 
 BYTES = frozenset({DType.I8, DType.U8})
 SMALL = BYTES | {DType.I16}

@@ -29,7 +29,7 @@ from runtime.backends.steps import (
 from runtime.errors import UnsupportedError
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
 from runtime.graph import ABSENT, FLOATS, DType, Node
-from runtime.primitives import FLOAT, PRIMITIVES
+from runtime.primitives import FLOAT, deepest
 from runtime.strides import collapse, is_dense
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _map(low: Emitter, node: Node, atom: Map) -> None:
     low.zero(node, atom.sizes)
     sizes, (output, *views) = collapse(atom.sizes, atom.output, *atom.views)
     program = [_instruction(step, atom.compute) for step in atom.program]
-    if _deepest(atom) > lib.ck_map_stack():
+    if deepest(atom.program) > lib.ck_map_stack():
         raise UnsupportedError(f"{node.source}: a MAP program is deeper than {lib.ck_map_stack()} operands")
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
@@ -230,15 +230,6 @@ def _instruction(step: Any, compute: str) -> Fields:
     real = compute in FLOAT
     values = {"real": list(map(float, step.args))} if real else {"integer": list(map(int, step.args))}
     return {"op": op, **values}
-
-
-def _deepest(atom: Map) -> int:
-    """The greatest number of operands on the stack at once."""
-    depth = deepest = 0
-    for step in atom.program:
-        depth += 1 - (0 if step.name in ("load", "const") else PRIMITIVES[step.name].arity)
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _indirect_reduce(low: Emitter, node: Node, fused: IndirectReduce) -> None:
