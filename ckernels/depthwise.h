@@ -6,7 +6,7 @@
  */
 #include "kernels.h"
 
-enum { BLOCK = 4 }; /* vectors that are summed side by side */
+enum { BLOCK = 4, PIXELS = 2 }; /* vectors of a row that are summed side by side, and rows of floats */
 
 typedef float real __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
@@ -18,24 +18,58 @@ static inline float clamp(const ck_depthwise *p, float x) {
     return x > p->high ? p->high : x;
 }
 
-static inline __attribute__((always_inline)) int64_t real_block(const ck_depthwise *p, const int vectors,
-                                                                int64_t c, const float *in, const float *pad,
-                                                                const float *weights, const float *bias,
-                                                                const int32_t *rows, float *out) {
-    const int64_t wide = vectors * VL;
-    for (; c + wide <= p->channels; c += wide) {
-        real acc[BLOCK];
-        float sums[BLOCK * VL];
-        UNROLLED(j, vectors) acc[j] = *(const real *)(bias + c + j * VL);
-        for (int64_t t = 0; t < p->taps; t++) {
-            const float *from = (rows[t] < 0 ? pad : in + rows[t]) + c, *w = weights + t * p->channels + c;
-            UNROLLED(j, vectors)
-                acc[j] += *(const real *)(from + j * VL) * *(const real *)(w + j * VL);
+/* `vectors` vectors of channels from c on, of each of `pixels` rows, which share the weights. */
+static inline __attribute__((always_inline)) void real_block(const ck_depthwise *p, const int pixels,
+                                                             const int vectors, int64_t c, const float *in,
+                                                             const float *pad, const float *weights,
+                                                             const float *bias, const int32_t *rows,
+                                                             float *out) {
+    real acc[PIXELS][BLOCK];
+    UNROLLED(i, pixels)
+        UNROLLED(j, vectors) acc[i][j] = *(const real *)(bias + c + j * VL);
+    for (int64_t t = 0; t < p->taps; t++) {
+        const float *from[PIXELS], *w = weights + t * p->channels + c;
+        UNROLLED(i, pixels) {
+            const int32_t at = rows[i * p->taps + t];
+            from[i] = (at < 0 ? pad : in + at) + c;
         }
-        memcpy(sums, acc, (size_t)wide * sizeof *sums);
-        for (int64_t j = 0; j < wide; j++) out[c + j] = clamp(p, sums[j]);
+        UNROLLED(j, vectors) {
+            const real weight = *(const real *)(w + j * VL);
+            UNROLLED(i, pixels) acc[i][j] += *(const real *)(from[i] + j * VL) * weight;
+        }
     }
-    return c;
+    UNROLLED(i, pixels)
+        UNROLLED(j, vectors) {
+            float sums[VL];
+            memcpy(sums, &acc[i][j], sizeof sums);
+            for (int x = 0; x < VL; x++) out[i * p->channels + c + j * VL + x] = clamp(p, sums[x]);
+        }
+}
+
+/* All channels of `pixels` rows; of the last vector some may be done twice. */
+static inline __attribute__((always_inline)) void real_rows(const ck_depthwise *p, const int pixels,
+                                                            const float *in, const float *pad,
+                                                            const float *weights, const float *bias,
+                                                            const int32_t *rows, float *out) {
+    int64_t c = 0;
+#define VECTORS(count) real_block(p, pixels, count, c, in, pad, weights, bias, rows, out), c += (count)*VL
+    while (c + BLOCK * VL <= p->channels) VECTORS(BLOCK);
+    switch ((p->channels - c) / VL) {
+        case 3: VECTORS(3); break;
+        case 2: VECTORS(2); break;
+        case 1: VECTORS(1); break;
+    }
+    if (c < p->channels && p->channels >= VL) c = p->channels - VL, VECTORS(1);
+#undef VECTORS
+    for (; c < p->channels; c++)
+        for (int i = 0; i < pixels; i++) {
+            float sum = bias[c];
+            for (int64_t t = 0; t < p->taps; t++) {
+                const int32_t at = rows[i * p->taps + t];
+                sum += (at < 0 ? pad : in + at)[c] * weights[t * p->channels + c];
+            }
+            out[i * p->channels + c] = clamp(p, sum);
+        }
 }
 
 ck_status REAL_NAME(const void *params, char *const *bases) {
@@ -44,16 +78,10 @@ ck_status REAL_NAME(const void *params, char *const *bases) {
     const float *weights = (const float *)ck_at(p->weights, bases),
                 *bias = (const float *)ck_at(p->bias, bases);
     float *out = (float *)ck_at(p->out, bases);
-    for (int64_t m = 0; m < p->m; m++, out += p->channels) {
-        const int32_t *rows = p->rows + m * p->taps;
-        int64_t c = real_block(p, BLOCK, 0, in, pad, weights, bias, rows, out);
-        for (c = real_block(p, 1, c, in, pad, weights, bias, rows, out); c < p->channels; c++) {
-            float sum = bias[c];
-            for (int64_t t = 0; t < p->taps; t++)
-                sum += (rows[t] < 0 ? pad : in + rows[t])[c] * weights[t * p->channels + c];
-            out[c] = clamp(p, sum);
-        }
-    }
+    int64_t m = 0;
+    for (; m + PIXELS <= p->m; m += PIXELS)
+        real_rows(p, PIXELS, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
+    if (m < p->m) real_rows(p, 1, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
     return CK_OK;
 }
 

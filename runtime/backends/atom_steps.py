@@ -51,12 +51,13 @@ def _raster(low: Emitter, node: Node, atom: Raster) -> None:
         )
     else:
         row = low.kernel(node, "RASTER", bits_of(out.dtype))
+    regions = [region_of(region, out.dtype.size, atom.mode == "add") for region in atom.regions]
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
         return {
             "out": at(node.outputs[0]),
             "inputs": array_of("ck_operand", [at(i) for i in node.inputs], keep),
-            "regions": array_of("ck_region", [region_of(region) for region in atom.regions], keep),
+            "regions": array_of("ck_region", regions, keep),
             "n_regions": len(atom.regions),
             "filled": atom.fill is not None or atom.mode == "add",
             "elements": out.elements,

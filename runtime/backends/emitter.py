@@ -151,7 +151,7 @@ class Emitter:
             return
         row = self.kernel(node, "RASTER", "X8")
         line = View(0, (1,))
-        region = region_of(Region(0, line, line, (value.nbytes,)))
+        region = region_of(Region(0, line, line, (value.nbytes,)), 1)
 
         def fields(at: Locate, keep: list[Any]) -> Fields:
             inputs, regions = (

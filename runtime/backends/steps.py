@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 
 import ckernels
 from ckernels import ffi, lib
-from runtime.atoms import View
+from runtime.atoms import Region, View
 from runtime.graph import Array, DType, Shape
 from runtime.strides import collapse
 
+START, LINE = 12, 64
+"""What a loop costs to begin, in copies of one element; bytes of a line of the cache."""
 Locate = Callable[[int], dict[str, int]]
 """Value id -> initialiser of its `ck_operand`."""
 Fields = dict[str, Any]
@@ -108,8 +110,23 @@ def numbers_of(data: Array, keep: list[Any]) -> Any:
     return keep[-1]
 
 
-def region_of(region: Any) -> Fields:
-    sizes, (source, destination) = collapse(region.sizes, region.source, region.destination)
+def inner_cost(sizes: Shape, views: Sequence[View], loop: int, size: int) -> float:
+    """About what an element costs with this loop inside: its share of the loop's start, a copy one by one, a
+    line of the cache for each.
+    """
+    strides = [view.strides[loop] for view in views]
+    return START / sizes[loop] + (strides != [1, 1]) + sum(2 * (abs(x) * size > LINE) for x in strides)
+
+
+def region_of(region: Region, size: int, in_order: bool = False) -> Fields:
+    """A region of elements of `size` bytes; its loops in the quickest order where any order will do."""
+    sizes, views = collapse(region.sizes, region.source, region.destination)
+    if not in_order:
+        inner = min(reversed(range(len(sizes))), key=lambda d: inner_cost(sizes, views, d, size))
+        loops = [*(d for d in range(len(sizes)) if d != inner), inner]
+        sizes = tuple([sizes[d] for d in loops])
+        views = [View(view.offset, tuple([view.strides[d] for d in loops])) for view in views]
+    source, destination = views
     return {
         "input": region.input,
         "source": view_of(source),
