@@ -8,7 +8,8 @@
 
 enum { BLOCK = 4, PIXELS = 2 }; /* vectors of a row that are summed side by side, and rows of floats */
 
-typedef float real __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+#include "floats.h"
+
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
 #include "lanes.h"
@@ -38,12 +39,9 @@ static inline __attribute__((always_inline)) void real_block(const ck_depthwise 
             UNROLLED(i, pixels) acc[i][j] += *(const real *)(from[i] + j * VL) * weight;
         }
     }
+    const real low = p->low - (real){0}, high = p->high - (real){0};
     UNROLLED(i, pixels)
-        UNROLLED(j, vectors) {
-            float sums[VL];
-            memcpy(sums, &acc[i][j], sizeof sums);
-            for (int x = 0; x < VL; x++) out[i * p->channels + c + j * VL + x] = clamp(p, sums[x]);
-        }
+        UNROLLED(j, vectors) *(real *)(out + i * p->channels + c + j * VL) = clamped(acc[i][j], low, high);
 }
 
 /* All channels of `pixels` rows; of the last vector some may be done twice. */

@@ -12,24 +12,11 @@
 enum { L2_FLOATS = 96 * 1024 }; /* a block of panels: 384 KiB */
 enum { VECTORS = NR / VL, BESIDE = 4 };
 
-typedef float vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+#include "floats.h"
 
-/* min(max(x, low), high); a NaN stays */
-static inline __attribute__((always_inline)) vec clamped(vec x, vec low, vec high) {
-#ifdef CLAMP
-    return CLAMP(x, low, high);
-#else
-    ivec less = x < low;
-    x = (vec)(((ivec)low & less) | ((ivec)x & ~less));
-    ivec more = x > high;
-    return (vec)(((ivec)high & more) | ((ivec)x & ~more));
-#endif
-}
-
-static inline __attribute__((always_inline)) void store(vec x, float *c, int64_t n, int64_t step) {
+static inline __attribute__((always_inline)) void store(real x, float *c, int64_t n, int64_t step) {
     if (step == 1 && n >= VL) {
-        *(vec *)c = x;
+        *(real *)c = x;
         return;
     }
     float lanes[VL];
@@ -42,25 +29,25 @@ static inline __attribute__((always_inline)) void store(vec x, float *c, int64_t
 static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int vectors,
                                                        const float *const *a, const float *panel, float *c,
                                                        int64_t n) {
-    vec acc[MR][VECTORS];
+    real acc[MR][VECTORS];
     UNROLLED(i, rows)
-        UNROLLED(j, vectors) acc[i][j] = ((const vec *)panel)[j];
+        UNROLLED(j, vectors) acc[i][j] = ((const real *)panel)[j];
     const int64_t chunk = p->k / p->taps;
     for (int64_t t = 0; t < p->taps; t++, a += MR) {
         const float *row[MR];
         UNROLLED(i, rows) row[i] = a[i];
         for (int64_t k = 0; k < chunk; k++) {
-            vec b[VECTORS];
+            real b[VECTORS];
             panel += NR;
-            UNROLLED(j, vectors) b[j] = ((const vec *)panel)[j];
+            UNROLLED(j, vectors) b[j] = ((const real *)panel)[j];
             UNROLLED(i, rows) {
-                const vec x = row[i][k] - (vec){0};
+                const real x = row[i][k] - (real){0};
                 UNROLLED(j, vectors) acc[i][j] += x * b[j];
             }
         }
     }
     __asm__ volatile("" ::: "memory"); /* or the bounds would take registers from the loop */
-    const vec low = p->low - (vec){0}, high = p->high - (vec){0};
+    const real low = p->low - (real){0}, high = p->high - (real){0};
     const int64_t step = p->c_view.strides[2];
     const int64_t down = p->c_view.strides[1];
     UNROLLED(i, rows)
@@ -90,18 +77,18 @@ static void tile_of(const ck_gemm *p, int rows, const float *const *a, const flo
 
 /* A single row of C in BESIDE panels at once: as many sums as hide how long an addition takes. */
 static void one_row(const ck_gemm *p, const float *const *a, const float *panels, int64_t size, float *c) {
-    vec acc[BESIDE][VECTORS];
+    real acc[BESIDE][VECTORS];
     const int64_t chunk = p->k / p->taps, step = p->c_view.strides[2];
     UNROLLED(q, BESIDE)
-        UNROLLED(j, VECTORS) acc[q][j] = ((const vec *)(panels + q * size))[j];
+        UNROLLED(j, VECTORS) acc[q][j] = ((const real *)(panels + q * size))[j];
     for (int64_t t = 0; t < p->taps; t++, a += MR)
         for (int64_t k = 0; k < chunk; k++) {
-            const vec x = (*a)[k] - (vec){0};
+            const real x = (*a)[k] - (real){0};
             panels += NR;
             UNROLLED(q, BESIDE)
-                UNROLLED(j, VECTORS) acc[q][j] += x * ((const vec *)(panels + q * size))[j];
+                UNROLLED(j, VECTORS) acc[q][j] += x * ((const real *)(panels + q * size))[j];
         }
-    const vec low = p->low - (vec){0}, high = p->high - (vec){0};
+    const real low = p->low - (real){0}, high = p->high - (real){0};
     UNROLLED(q, BESIDE)
         UNROLLED(j, VECTORS) store(clamped(acc[q][j], low, high), c + (q * NR + j * VL) * step, VL, step);
 }
