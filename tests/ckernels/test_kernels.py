@@ -35,6 +35,7 @@ from runtime.atoms import (
 from runtime.backends import flat, reference
 from runtime.backends.byte_pairs import pair_of
 from runtime.backends.cpu import CpuBackend
+from runtime.backends.depthwise_blocks import in_blocks
 from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
 from runtime.control import If, Loop, While
@@ -106,6 +107,8 @@ def forced(row: ckernels.Row) -> dict[tuple[str, str], ckernels.Row]:
     if row.isa & features != row.isa:
         pytest.skip(f"{row.name}: this CPU lacks its instruction set")
     usable = {(r.operator, r.dtype): r for r in ROWS if r.isa & features == r.isa}
+    if row.dtype == "Q8":
+        usable.pop((row.operator, "S8"), None)
     return usable | {(row.operator, row.dtype): row}
 
 
@@ -440,10 +443,12 @@ def test_a_kernel_computes_what_the_atom_means(row: ckernels.Row) -> None:
 
 
 def windows_graph(
-    dtype: DType, channels: int, units: int, rng: np.random.Generator
+    dtype: DType, channels: int, units: int, rng: np.random.Generator, narrow: bool = False
 ) -> tuple[Graph, list[Array]]:
-    """PAD, 3x3 patches with stride 2, and a GEMM; depthwise with its MAP where `units` is 0."""
-    side, out = 7, 4
+    """PAD, 3x3 patches with stride 2, and a GEMM; depthwise with its MAP where `units` is 0, and with weights
+    of 8 bits even without their zero point where they are `narrow`.
+    """
+    side, out = 7, 4 if units else 3
     row, m = (side + 2) * channels, out * out
     zero = {DType.F32: 0, DType.I16: 0, DType.I8: -5, DType.U8: 120}[dtype]
     pad = Raster(
@@ -476,6 +481,8 @@ def windows_graph(
     ]
     nodes = [Node("RASTER", (0,), (1,), pad), Node("RASTER", (1,), (2,), patches)]
     zeros = (0, 0) if dtype is DType.F32 else (zero, zero + 1)
+    if narrow:
+        zeros = zero, 0 if dtype is DType.I8 else 128
     last = Clamp(*limits) if dtype is DType.F32 else Requantize(
         tuple(multiplier.tolist()), tuple(shift.tolist()), zero, *map(int, limits)
     )  # fmt: skip
@@ -605,14 +612,16 @@ def test_a_reduction_reads_windows_through_a_table(row: ckernels.Row, channels: 
         assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 2e-6)
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4, 8, 9, 16, 31, 32, 45])
+@pytest.mark.parametrize("channels", [2, 3, 4, 8, 9, 16, 31, 32, 45, 64, 80, 130])
 @pytest.mark.parametrize("row", FUSED, ids=lambda row: row.name)
 def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: int) -> None:
     kernels, rng = forced(row), np.random.default_rng(channels)
     units = 0 if row.operator == "DEPTHWISE" else row.nr + 1
     for dtype in {"F32": (DType.F32,), "Q16": (DType.I16,)}.get(row.dtype, (DType.I8, DType.U8)):
-        graph, feed = windows_graph(dtype, channels, units, rng)
+        graph, feed = windows_graph(dtype, channels, units, rng, narrow=row.dtype == "S8")
         fused = fuse(graph)
+        if row.dtype == "S8":
+            assert in_blocks(fused.nodes[-1].attrs, dtype is DType.I8) is not None
         expected = row.operator if not units else "INDIRECT_GEMM" if channels >= 3 else "GEMM"
         assert fused.nodes[-1].op == expected
         assert len(fused.nodes) == (3 if expected == "GEMM" else 1)
