@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from runtime.atoms import Instruction, Map
 from runtime.backends.steps import Fields
 from runtime.graph import DType, Node, Value
@@ -50,10 +52,18 @@ def pair_of(node: Node, atom: Map, values: Sequence[Value]) -> Pair | None:
     zeros = abs(numbers["a_zero"]), abs(numbers["b_zero"])
     narrow = 0 <= left == same <= MOST_LEFT and max(zeros) <= MOST_ZERO
     side_by_side = len(sizes) <= 2 and all(view.strides[-1] == 1 for view in views)
-    if not narrow or not side_by_side or {values[i].dtype for i in operands} not in ({DType.I8}, {DType.U8}):
+    if not narrow or not side_by_side or not _bytes([values[i].dtype for i in operands], numbers):
         return None
     steps = {f"{name}_step": view.strides[0] for name, view in zip(("a", "b", "out"), views, strict=True)}
     return Pair(operator, operands, tuple([view.offset for view in views]), numbers | steps | {"left": left})
+
+
+def _bytes(types: Sequence[DType], numbers: Fields) -> bool:
+    """Whether all are of one type of bytes, within which the sums are clamped."""
+    if set(types) not in ({DType.I8}, {DType.U8}):
+        return False
+    limits = np.iinfo(types[0].numpy)
+    return all(limits.min <= numbers[name] <= limits.max for name in ("zero", "low", "high"))
 
 
 def _operand(name: str, term: Sequence[Instruction]) -> Fields:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -324,6 +325,15 @@ RESCALINGS = [
     ((UNIT, 2), (UNIT, 3), (UNIT, -22)),  # shifts to the left
     ((0, 0), (1, -1), (5, -2)),
 ]
+
+
+def test_a_clamp_beyond_bytes_is_no_pair() -> None:
+    """The MAP saturates what it stores; a pair need not."""
+    rng = np.random.default_rng(1)
+    atom, arrays, outputs, _ = pair_case([some(rng, (64,), DType.I8)] * 2, "mul", RESCALINGS[1], rng)
+    wide = replace(atom, program=(*atom.program[:-1], Instruction("clamp", (-300, 127))))
+    graph, _ = atom_graph((wide, arrays, outputs, set()))
+    assert pair_of(graph.nodes[0], wide, graph.values) is None
 
 
 def pair_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
