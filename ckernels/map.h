@@ -5,7 +5,7 @@
 #include "quantized.h"
 #include "real.h"
 
-enum { BLOCK = 256, STACK = 32 };
+enum { BLOCK = 512, STACK = 32 };
 
 static const ck_primitive primitives[] = {
 #define BOTH(name, arity, real, whole) {#name, arity, 15},
@@ -58,6 +58,10 @@ static uint64_t power(uint64_t a, int64_t b) {
 }
 
 static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
+    if (index[5] + n < sizes[5]) {
+        index[5] += n;
+        return;
+    }
     for (int d = 5; d >= 0 && n > 0; d--) {
         index[d] += n;
         n = index[d] / sizes[d];
