@@ -130,10 +130,12 @@ class _Side:
 
 
 def random_input(rng: np.random.Generator, shape: Sequence[int], dtype: Any) -> Array:
-    """Standard normal floats, or integers over the whole range of the type."""
+    """Standard normal floats, or integers over the whole range of the type; 0 and 1 for a truth, and for an
+    integer of 32 bits or more, which is an index in nearly every model.
+    """
     if np.issubdtype(dtype, np.floating):
         return rng.standard_normal(shape).astype(dtype)
-    if dtype is np.bool_:
+    if dtype is np.bool_ or np.dtype(dtype).itemsize >= 4:
         return rng.integers(0, 2, shape).astype(dtype)
     limits = np.iinfo(dtype)
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)

@@ -60,8 +60,9 @@ def test_the_table_shows_ratios_and_their_mean() -> None:
 def test_random_inputs_have_the_type_and_the_range(dtype: Any) -> None:
     array = random_input(np.random.default_rng(0), (10_000,), dtype)
     assert array.dtype == dtype
-    if dtype is np.int8:
-        assert (array.min(), array.max()) == (-128, 127)
+    if np.dtype(dtype).kind != "f":
+        expected = {np.int8: (-128, 127), np.uint8: (0, 255)}.get(dtype, (0, 1))
+        assert (array.min(), array.max()) == expected
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
