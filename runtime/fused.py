@@ -56,10 +56,11 @@ class IndirectReduce:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookup:
-    """out[i] = table[in[i]], of bytes by their bits; the table is of the output's type."""
+    """out[i] = table[in[offset + i]], of bytes by their bits; the table is of the output's type."""
 
     NAME: ClassVar = "LOOKUP"
     table: Array
+    offset: int
 
 
 FUSED = (IndirectGemm, Depthwise, IndirectReduce, Lookup)

@@ -306,11 +306,11 @@ def _lookup(at: Site, attrs: Lookup) -> None:
     at.counts(1)
     source, out = at.inputs[0], at.outputs[0]
     at.require(source.dtype in BYTES and out.dtype in BYTES, f"types {_names((source.dtype, out.dtype))}")
-    at.holds(out, source.elements)
-    table = attrs.table
-    at.require(
-        (table.shape, table.dtype) == ((256,), out.dtype.numpy), f"a table of {table.dtype} {table.shape}"
-    )
+    last, table = attrs.offset + out.elements, attrs.table
+    inside = attrs.offset >= 0 and last <= source.elements
+    at.require(inside, f"reads {attrs.offset}..{last} of {source.elements}")
+    fits = (table.shape, table.dtype) == ((256,), out.dtype.numpy)
+    at.require(fits, f"a table of {table.dtype} {table.shape}")
 
 
 def _depthwise(at: Site, attrs: Depthwise) -> None:

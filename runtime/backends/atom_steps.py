@@ -179,8 +179,9 @@ def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:
     table, elements = low.constant(fused.table), low.values[node.outputs[0]].elements
 
     def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
-        operands = {"in": at(node.inputs[0]), "table": at(table), "out": at(node.outputs[0])}
-        return {**operands, "elements": elements}
+        source = at(node.inputs[0])
+        first = {**source, "offset": source["offset"] + fused.offset}
+        return {"in": first, "table": at(table), "out": at(node.outputs[0]), "elements": elements}
 
     low.step(node, low.kernel(node, "LOOKUP", "X8"), "ck_lookup", fields, [node.inputs[0], table])
 

@@ -26,9 +26,10 @@ LINE, POINT = View(0, (1,)), View(0, (0,))
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What a value has at each place, by the bits of what `source` has there."""
+    """What a value has at each place, by the bits of what `source` has `offset` places further on."""
 
     source: int
+    offset: int
     outputs: Array
 
 
@@ -53,7 +54,8 @@ class _Tables:
         self.functions[out] = found
         if self.values[out].dtype not in BYTES:
             return node
-        return replace(node, op=Lookup.NAME, inputs=(found.source,), attrs=Lookup(found.outputs))
+        lookup = Lookup(found.outputs, found.offset)
+        return replace(node, op=Lookup.NAME, inputs=(found.source,), attrs=lookup)
 
     def function(self, node: Node) -> Function | None:
         """What the node computes, where that is a function of one byte, place by place."""
@@ -69,11 +71,11 @@ class _Tables:
                 attrs = replace(node.attrs, count=EVERY.size)
             case _:
                 return None
-        sources = {x.source for x in found if isinstance(x, Function)}
+        sources = {(x.source, x.offset) for x in found if isinstance(x, Function)}
         if len(sources) != 1 or any(x is None for x in found):
             return None
         outputs = self.evaluated(attrs, found, self.values[node.outputs[0]].dtype)
-        return None if outputs is None else Function(sources.pop(), outputs)
+        return None if outputs is None else Function(*sources.pop(), outputs)
 
     def evaluated(
         self, attrs: Map | Gather, operands: Sequence[Function | Array | None], dtype: DType
@@ -89,13 +91,15 @@ class _Tables:
         data = self.values[i].data
         if data is not None and not any(view.strides):
             return data.reshape(-1)[view.offset : view.offset + 1]
-        return self.of(i) if data is None and is_dense(view, atom.sizes) else None
+        if data is not None or not is_dense(replace(view, offset=0), atom.sizes):
+            return None
+        return self.of(i, view.offset)
 
-    def of(self, i: int) -> Function | None:
-        value = self.values[i]
-        if value.dtype in BYTES and value.data is None:
-            return self.functions.get(i) or Function(i, EVERY.view(value.dtype.numpy))
-        return self.functions.get(i)
+    def of(self, i: int, offset: int = 0) -> Function | None:
+        value, known = self.values[i], self.functions.get(i)
+        if known is None and value.dtype in BYTES and value.data is None:
+            known = Function(i, 0, EVERY.view(value.dtype.numpy))
+        return None if known is None else replace(known, offset=known.offset + offset)
 
 
 def asked(attrs: Map | Gather, arrays: Sequence[Array], dtype: DType) -> Array | None:

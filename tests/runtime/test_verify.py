@@ -23,7 +23,7 @@ from runtime.atoms import (
     View,
 )
 from runtime.errors import VerifyError
-from runtime.fused import Depthwise, IndirectGemm, Table
+from runtime.fused import Depthwise, IndirectGemm, Lookup, Table
 from runtime.graph import DType, Graph, Node, Value
 from runtime.verify import check
 
@@ -142,10 +142,12 @@ REQUANTIZED = replace(
     bias=np.zeros(4, np.int32),
     epilogue=Requantize((2**30,) * 4, (-3,) * 4, 0, -128, 127),
 )
+LOOKUP = Lookup(np.zeros(256, np.int8), 2)
 FUSED = {
     "indirect": (INDIRECT, [F12, ((40,), F32)], [((15,), F32)]),
     "depthwise": (PER_CHANNEL, [F12], [F12]),
     "integer depthwise": (REQUANTIZED, [Q12], [Q12]),
+    "lookup": (LOOKUP, [((14,), DType.I8)], [Q12]),
 }
 
 
@@ -162,6 +164,10 @@ def table(entry, chunk=4):
 
 
 BROKEN_FUSED = [
+    ("lookup", replace(LOOKUP, offset=3), r"reads 3\.\.15 of 14"),
+    ("lookup", replace(LOOKUP, offset=-1), r"reads -1\.\.11 of 14"),
+    ("lookup", replace(LOOKUP, table=np.zeros(255, np.int8)), "a table of int8"),
+    ("lookup", replace(LOOKUP, table=np.zeros(256, np.uint8)), "a table of uint8"),
     ("indirect", replace(INDIRECT, table=table(9)), r"a table of -1\.\.12 of 12"),
     ("indirect", replace(INDIRECT, table=table(-2)), r"a table of -2\.\.7 of 12"),
     ("indirect", replace(INDIRECT, table=table(0, 5)), r"a table for \(3, 10\), expected \(3, 8\)"),
