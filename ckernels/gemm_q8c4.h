@@ -103,21 +103,23 @@ static void spread(const ck_gemm *p, vec lanes, char *c, int64_t at, int64_t n) 
 }
 
 #ifdef FOURS
-/* Rows of C, n columns in `vectors` vectors of each, by four vectors at a time. */
-static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int rows, const int vectors,
-                                                           const int away, const int32_t *sums,
-                                                           const rescaling *columns, char *c, int64_t n) {
+/* n columns in `vectors` vectors of each of `count` pieces of C, `step` bytes apart, by four vectors at a time.
+ * The pieces are rows, of the same columns, or they are `across` a row, each of columns of its own. */
+static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int count, const int vectors,
+                                                           const int away, const int across,
+                                                           const int32_t *sums, const rescaling *columns,
+                                                           char *c, int64_t step, int64_t n) {
     const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8);
-    const int64_t step = p->c_view.strides[1];
-    for (int i = 0; i < rows; i += 4 / vectors) {
+    for (int i = 0; i < count; i += 4 / vectors) {
         __m512i four[4];
         char bytes[64];
         for (int q = 0; q < 4; q++) {
-            const int row = i + q / vectors < rows ? i + q / vectors : rows - 1;
-            four[q] = rescaled(((const vec *)(const void *)(sums + row * NR))[q % vectors], columns + q % vectors, away);
+            const int piece = i + q / vectors < count ? i + q / vectors : count - 1, j = q % vectors;
+            const rescaling *column = columns + (across ? piece * vectors : 0) + j;
+            four[q] = rescaled(((const vec *)(const void *)(sums + piece * NR))[j], column, away);
         }
         _mm512_storeu_si512(bytes, in_order(bytes_of(four, &last)));
-        for (int q = 0; q < 4 / vectors && i + q < rows; q++) {
+        for (int q = 0; q < 4 / vectors && i + q < count; q++) {
             char *to = c + (i + q) * step, *from = bytes + q * vectors * VL;
             if (n == vectors * VL) memcpy(to, from, vectors * VL);
             else
@@ -126,19 +128,34 @@ static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int
     }
 }
 
-/* The same as `finish`, where the quick rescaling is enough; or 0. */
-static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
-    const int64_t n = ck_min(NR, p->n - n0);
+/* The rescaling of the first n columns from n0 on; 0 where one is not quick. */
+static int quick_columns(const ck_gemm *p, int64_t n0, int64_t n, rescaling *columns) {
     if (!p->multiplier || p->c_view.strides[2] != 1) return 0;
-    rescaling columns[2];
-    for (int j = 0; j * VL < n; j++) {
+    for (int64_t j = 0; j * VL < n; j++) {
         columns[j] = rescaling_of(p->multiplier + n0 + j * VL, p->shift + n0 + j * VL);
         if (!columns[j].quick) return 0;
     }
-    if (n > VL && p->c_ties_away) by_fours(p, rows, 2, 1, sums, columns, c, n);
-    else if (n > VL) by_fours(p, rows, 2, 0, sums, columns, c, n);
-    else if (p->c_ties_away) by_fours(p, rows, 1, 1, sums, columns, c, n);
-    else by_fours(p, rows, 1, 0, sums, columns, c, n);
+    return 1;
+}
+
+/* The same as `finish`, where the quick rescaling is enough; or 0. */
+static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
+    const int64_t n = ck_min(NR, p->n - n0), step = p->c_view.strides[1];
+    rescaling columns[VECTORS];
+    if (!quick_columns(p, n0, n, columns)) return 0;
+    if (n > VL && p->c_ties_away) by_fours(p, rows, VECTORS, 1, 0, sums, columns, c, step, n);
+    else if (n > VL) by_fours(p, rows, VECTORS, 0, 0, sums, columns, c, step, n);
+    else if (p->c_ties_away) by_fours(p, rows, 1, 1, 0, sums, columns, c, step, n);
+    else by_fours(p, rows, 1, 0, 0, sums, columns, c, step, n);
+    return 1;
+}
+
+/* The same for whole panels of one row. */
+static int quickly_across(const ck_gemm *p, const int32_t *sums, char *c, int64_t n0) {
+    rescaling columns[BESIDE * VECTORS];
+    if (!quick_columns(p, n0, BESIDE * NR, columns)) return 0;
+    if (p->c_ties_away) by_fours(p, BESIDE, VECTORS, 1, 1, sums, columns, c, NR, NR);
+    else by_fours(p, BESIDE, VECTORS, 0, 1, sums, columns, c, NR, NR);
     return 1;
 }
 #endif
@@ -164,6 +181,14 @@ static void finish(const ck_gemm *p, int rows, const int32_t *sums, char *c, int
             else spread(p, lanes, c, at + i * step_m, n);
         }
     }
+}
+
+/* The same for BESIDE whole panels of one row. */
+static void finish_row(const ck_gemm *p, const int32_t *sums, char *c, int64_t at, int64_t n0) {
+#ifdef FOURS
+    if (quickly_across(p, sums, c + at, n0)) return;
+#endif
+    for (int64_t q = 0; q < BESIDE; q++) finish(p, 1, sums + q * NR, c, at + q * NR * p->c_view.strides[2], n0 + q * NR);
 }
 
 /* b_zero times the sum of each row. */
@@ -201,13 +226,12 @@ ck_status NAME(const void *params, char *const *bases) {
                 rows_of(p, a, pad, m, used, gathered, rows);
                 sums_of(p, used, rows, b_zero, less);
                 const int64_t *s = p->c_view.strides, at = p->c_view.offset + b * s[0] + m * s[1];
-                const int64_t end = ck_min(first + block, panels);
+                const int64_t end = ck_min(first + block, panels), whole = ck_min(end, p->n / NR);
                 const char *from = packed + b * panels * panel;
                 int64_t j = first;
-                for (; used == 1 && j + BESIDE <= end; j += BESIDE) {
+                for (; used == 1 && j + BESIDE <= whole; j += BESIDE) {
                     sums_of_row(p, rows, less, from + j * panel, panel, sums);
-                    for (int64_t q = j; q < j + BESIDE; q++)
-                        finish(p, 1, sums + (q - j) * NR, c, at + q * NR * s[2], q * NR);
+                    finish_row(p, sums, c, at + j * NR * s[2], j * NR);
                 }
                 for (; j < end; j++) {
                     sum(p, used, rows, less, from + j * panel, p->n - j * NR, sums);
