@@ -280,12 +280,16 @@ def bench(
     memory: Annotated[
         bool, typer.Option("--memory", help="Arena, load time and peak memory instead of latency.")
     ] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Where the time of our engine goes, step by step, instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Models against the TFLite interpreter: latency, interleaved, as ratios; or memory and load."""
+    """Models against the TFLite interpreter: latency as ratios; or memory and load; or our steps."""
     from runtime import bench as benchmark
 
-    flags = [*(["--memory"] if memory else []), *(["--json"] if as_json else [])]
+    chosen = {"--memory": memory, "--steps": steps, "--json": as_json}
+    flags = [flag for flag, wanted in chosen.items() if wanted]
     raise typer.Exit(benchmark.main([*map(str, models or []), *flags]))
 
 

@@ -1,5 +1,5 @@
 """Latency against the TFLite interpreter: `python -m runtime.bench [MODELS...] [--json]`; with
-`--memory` what `runtime.footprint` measures.
+`--memory` what `runtime.footprint` measures, with `--steps` what `runtime.step_times` does.
 
 Both sides run in one process, in turns (A B A B), so that they share the noise of the machine; a run is
 inputs set, invoked and outputs read, the time is CPU time of the process, and the ratio is the median over
@@ -20,15 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from runtime import footprint
-from runtime.atoms import Clamp, Gemm
+from runtime import footprint, step_times
+from runtime.atoms import Gemm
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.tflite import interpreter_module
 from runtime.compile import read
 from runtime.errors import EngineError
-from runtime.graph import Array, DType, Graph, Node, Value
+from runtime.graph import Array, DType
 from runtime.interpreter import Interpreter
-from runtime.strides import dense
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "specs" / "models", ROOT.parent / "shared" / "models")
@@ -55,27 +54,6 @@ class Row:
 def bench(models: Iterable[Path], pairs: int = 15, clock: Clock = time.process_time) -> list[Row]:
     """A row per model; one that either side cannot run has its reason in `error`."""
     return [_row(model, pairs, clock) for model in models]
-
-
-def gemm_peak(seconds: float = 0.3, clock: Clock = time.process_time) -> float:
-    """The best float32 GEMM rate of one core in GFLOP/s: our kernel on matrices that stay in its caches."""
-    size = 256
-    a = np.ones((size, size), np.float32)
-    values = [Value(name, a.shape, DType.F32, data=a if name == "b" else None) for name in "abc"]
-    matrix = dense((1, size, size))
-    node = Node("GEMM", (0, 1), (2,), Gemm(1, size, size, size, matrix, matrix, matrix, Clamp()))
-    program = CpuBackend().lower(Graph(tuple(values), (node,), (0,), (2,)))
-    return 2 * size**3 / _best(lambda: program.run([a]), seconds, clock) / 1e9
-
-
-def _best(run: Callable[[], Any], seconds: float, clock: Clock) -> float:
-    best, end = float("inf"), clock() + seconds
-    while clock() < end:
-        start = clock()
-        for _ in range(10):
-            run()
-        best = min(best, (clock() - start) / 10)
-    return best
 
 
 def _row(path: Path, pairs: int, clock: Clock) -> Row:
@@ -165,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     parser.add_argument("--memory", action="store_true", help="arena, load time and peak memory instead")
+    parser.add_argument("--steps", action="store_true", help="where the time goes, step by step, instead")
     options = parser.parse_args(arguments)
     models = options.models or [path for folder in FOLDERS for path in sorted(folder.glob("*.tflite"))]
     if not models:
@@ -172,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if options.memory:
         return _memory(models, options.json)
-    rows, peak = bench(models), gemm_peak()
+    if options.steps:
+        return _steps(models, options.json)
+    rows, peak = bench(models), step_times.gemm_peak(DType.F32)
     if options.json:
         print(json.dumps({"gemm_peak_gflops": peak, "rows": [asdict(row) for row in rows]}, indent=1))
     else:
@@ -184,6 +165,24 @@ def _memory(models: Sequence[Path], as_json: bool) -> int:
     rows = footprint.footprints(models)
     print(json.dumps([asdict(row) for row in rows], indent=1) if as_json else footprint.table(rows))
     return 1 if any(row.error for row in rows) else 0
+
+
+def _steps(models: Sequence[Path], as_json: bool) -> int:
+    found = {}
+    for path in models:
+        try:
+            program = CpuBackend().compile(read(path))
+        except EngineError as error:
+            print(error, file=sys.stderr)
+            return 1
+        rng = np.random.default_rng(0)
+        inputs = [random_input(rng, tensor.shape, tensor.dtype.numpy) for tensor in program.inputs]
+        found[path.name] = step_times.step_times(program, inputs)
+    if as_json:
+        print(json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1))
+    else:
+        print("\n\n".join(f"{name}\n{step_times.table(rows)}" for name, rows in found.items()))
+    return 0
 
 
 if __name__ == "__main__":

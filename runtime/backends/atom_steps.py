@@ -118,7 +118,8 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, row.nr, "c", keep)}
 
     reads = [node.inputs[0], panels, pad] if constant else [*node.inputs, pad]
-    low.step(node, row, "ck_gemm", fields, reads, [scratch] if constant else [scratch, panels])
+    made, products = [scratch] if constant else [scratch, panels], atom.batch * atom.m * atom.n * atom.k
+    low.step(node, row, "ck_gemm", fields, reads, made, 2 * products)
 
 
 def room(row: ckernels.Row, fields: Fields) -> tuple[int, int]:
@@ -172,7 +173,8 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
             **_epilogue(fused.epilogue, fused.bias.size, 1, "out", keep),
         }
 
-    low.step(node, row, "ck_depthwise", fields, [node.inputs[0], weights, bias, pad])
+    reads, products = [node.inputs[0], weights, bias, pad], table.rows.size * table.chunk
+    low.step(node, row, "ck_depthwise", fields, reads, operations=2 * products)
 
 
 def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:

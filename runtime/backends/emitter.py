@@ -71,14 +71,14 @@ class Emitter:
         fields: Callable[[Locate, list[Any]], Fields],
         reads: Sequence[int],
         scratch: Sequence[int] = (),
+        operations: int = 0,
     ) -> None:
         """One step that writes the node's outputs. `fields(at, keep)` may append to `keep` what the struct
         points to.
         """
         present = tuple(i for i in reads if i != ABSENT)
-        self.steps.append(
-            Pending(node.source, row.kernel, struct, present, (*node.outputs, *scratch), fields)
-        )
+        writes = *node.outputs, *scratch
+        self.steps.append(Pending(node.source, row, struct, present, writes, fields, (), operations))
 
     def buffer(self, size: int) -> int:
         """A new value of `size` bytes: scratch of one step."""
@@ -141,7 +141,7 @@ class Emitter:
         """One step that runs blocks, and writes the node's outputs."""
         row, struct = self.kernel(node, operator, "X8"), f"ck_{operator.lower()}"
         self.steps.append(
-            Pending(node.source, row.kernel, struct, tuple(reads), node.outputs, fields, tuple(blocks))
+            Pending(node.source, row, struct, tuple(reads), node.outputs, fields, tuple(blocks))
         )
 
     def move(self, node: Node, source: int, target: int) -> None:
@@ -160,7 +160,7 @@ class Emitter:
             )
             return {"out": at(target), "inputs": inputs, "regions": regions, "n_regions": 1}
 
-        self.steps.append(Pending(node.source, row.kernel, "ck_raster", (source,), (target,), fields))
+        self.steps.append(Pending(node.source, row, "ck_raster", (source,), (target,), fields))
 
     def assign(self, node: Node, sources: Sequence[int], slots: Sequence[int]) -> list[int]:
         """Steps that put the first `sources` into the slots, all at once; where all are after that."""
@@ -178,7 +178,7 @@ class Emitter:
     def block(self, steps: Block, at: Locate, keep: list[Any]) -> Fields:
         """The initialiser of a `ck_block`."""
         filled = [
-            {"kernel": step.kernel, "params": ffi.new(f"{step.struct} *", step.fields(at, keep))}
+            {"kernel": step.row.kernel, "params": ffi.new(f"{step.struct} *", step.fields(at, keep))}
             for step in steps
         ]
         keep.extend(step["params"] for step in filled)
@@ -199,7 +199,7 @@ class Emitter:
         for step in self.steps:
             keep: list[Any] = []
             params = ffi.new(f"{step.struct} *", step.fields(lambda i: self._operand(places, i), keep))
-            steps.append(Step(step.kernel, params, tuple(keep), step.source))
+            steps.append(Step(step.row, params, tuple(keep), step.source, step.operations))
         ends = [
             [(places[self.root(i)], self.values[i]) for i in side]
             for side in (self.graph.inputs, self.outputs)

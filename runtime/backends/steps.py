@@ -26,16 +26,18 @@ Fields = dict[str, Any]
 class Pending:
     """A step before the memory plan: `fields` fills the struct once every operand has a place.
 
-    What a step with `blocks` reads and writes is there from before the first of them until after the last.
+    `operations` counts multiplications and additions of a matrix product. What a step with `blocks` reads and
+    writes is there from before the first of them until after the last.
     """
 
     source: str
-    kernel: Any
+    row: ckernels.Row
     struct: str
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     fields: Callable[[Locate, list[Any]], Fields]
     blocks: tuple[Block, ...] = ()
+    operations: int = 0
 
 
 Block = list[Pending]

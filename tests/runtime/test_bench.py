@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime import footprint
-from runtime.bench import Row, bench, gemm_peak, main, random_input, table
+from runtime.bench import Row, bench, main, random_input, table
 from runtime.footprint import LOADS, footprints, peak
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
@@ -34,11 +34,6 @@ def test_a_row_per_model_and_a_reason_where_there_is_none(tmp_path: Path) -> Non
     assert good.model == "telemetry_ae_f32.tflite" and good.error == ""
     assert good.ours_ms and good.tflite_ms and good.ratio and good.gflops
     assert (bad.ours_ms, bad.ratio) == (None, None) and "broken.tflite" in bad.error
-
-
-def test_the_peak_is_counted_in_operations_per_second() -> None:
-    per_run = 1e-3 / 10  # one tick for ten products
-    assert gemm_peak(0.05, Ticks()) == pytest.approx(2 * 256**3 / per_run / 1e9)
 
 
 def test_the_table_shows_ratios_and_their_mean() -> None:
@@ -69,7 +64,7 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(
         "runtime.bench.bench", lambda models: [Row(path.name, 1.0, 2.0, 2.0, 3.0) for path in models]
     )
-    monkeypatch.setattr("runtime.bench.gemm_peak", lambda: 50.0)
+    monkeypatch.setattr("runtime.step_times.gemm_peak", lambda _: 50.0)
     assert main(["x.tflite", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["gemm_peak_gflops"] == 50.0 and document["rows"][0]["ratio"] == 2.0
