@@ -65,6 +65,7 @@ typedef enum {
     CK_IF,
     CK_WHILE,
     CK_LOOP,
+    CK_TURN,
 } ck_operator;
 
 /* Where an operand lives: bases[base] + offset bytes. base -1: the operand is absent. */
@@ -243,8 +244,20 @@ typedef struct {
     int64_t elements;
 } ck_rng;
 
-/* Every kernel: its own parameter struct, and the table of base addresses. */
-typedef ck_status (*ck_kernel)(const void *params, char *const *bases);
+/* Every kernel: its own parameter struct, the units of its output that it makes, and the table of base
+ * addresses. Units are: of a GEMM rows of C, those of all batches counted through; of a depthwise convolution
+ * rows; of a MAP, a LOOKUP and a GATHER what `out` is indexed by; of a REDUCE `outer`; of a pair and a SORT rows;
+ * of all others the step is one. In any cuts, none of them empty, they give the same, and in any order, but that
+ * a GEMM with pack_now begins with the first.
+ */
+typedef ck_status (*ck_kernel)(const void *params, int64_t begin, int64_t end, char *const *bases);
+
+/* bases[base] = origin + begin bytes, for the steps that follow: where a step that goes through a ring from front
+ * to back would have begun, had it not turned. */
+typedef struct {
+    ck_operand origin;
+    int32_t base;
+} ck_turn;
 
 /* Fills `packed` of a GEMM from B and bias, for tiles of nr columns. */
 typedef void (*ck_packer)(const ck_gemm *params, int32_t nr, char *const *bases);
@@ -252,6 +265,7 @@ typedef void (*ck_packer)(const ck_gemm *params, int32_t nr, char *const *bases)
 typedef struct {
     ck_kernel kernel;
     const void *params;
+    int64_t begin, end;
 } ck_step;
 
 /* Control flow: steps that run blocks of other steps. A block leaves its results where the step says. */
@@ -299,6 +313,9 @@ typedef struct {
     ck_kernel kernel;
     ck_packer pack; /* GEMM only */
 } ck_row;
+
+/* How many units a step of this ck_operator has. */
+int64_t ck_units(int32_t op, const void *params);
 
 /* The bytes of `packed` and of `scratch` for a GEMM by a row of the registry. */
 void ck_gemm_room(const ck_row *row, const ck_gemm *gemm, int64_t *packed, int64_t *scratch);

@@ -8,13 +8,23 @@ static ck_status block(const ck_block *steps, char *const *bases) {
 
 static int holds(ck_operand test, char *const *bases) { return *ck_at(test, bases) != 0; }
 
-ck_status ck_if__scalar(const void *params, char *const *bases) {
+/* Through integers, for the address lies outside of what it is of. */
+ck_status ck_turn__scalar(const void *params, int64_t begin, int64_t end, char *const *bases) {
+    const ck_turn *p = params;
+    (void)end;
+    ((char **)(uintptr_t)bases)[p->base] = (char *)((uintptr_t)ck_at(p->origin, bases) + (uintptr_t)begin);
+    return CK_OK;
+}
+
+ck_status ck_if__scalar(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_if *p = params;
+    (void)begin, (void)end;
     return block(holds(p->test, bases) ? &p->then : &p->orelse, bases);
 }
 
-ck_status ck_while__scalar(const void *params, char *const *bases) {
+ck_status ck_while__scalar(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_while *p = params;
+    (void)begin, (void)end;
     for (int64_t trip = 0;; trip++) {
         ck_status status = block(&p->cond, bases);
         if (status != CK_OK || !holds(p->test, bases)) return status;
@@ -23,8 +33,9 @@ ck_status ck_while__scalar(const void *params, char *const *bases) {
     }
 }
 
-ck_status ck_loop__scalar(const void *params, char *const *bases) {
+ck_status ck_loop__scalar(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_loop *p = params;
+    (void)begin, (void)end;
     for (int64_t i = 0; i < p->trips; i++) {
         int64_t trip = p->reverse ? p->trips - 1 - i : i;
         for (int32_t s = 0; s < p->n_slices; s++) {

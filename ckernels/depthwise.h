@@ -70,16 +70,16 @@ static inline __attribute__((always_inline)) void real_rows(const ck_depthwise *
         }
 }
 
-ck_status REAL_NAME(const void *params, char *const *bases) {
+ck_status REAL_NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_depthwise *p = params;
     const float *in = (const float *)ck_at(p->in, bases), *pad = (const float *)ck_at(p->pad, bases);
     const float *weights = (const float *)ck_at(p->weights, bases),
                 *bias = (const float *)ck_at(p->bias, bases);
     float *out = (float *)ck_at(p->out, bases);
-    int64_t m = 0;
-    for (; m + PIXELS <= p->m; m += PIXELS)
+    int64_t m = begin;
+    for (; m + PIXELS <= end; m += PIXELS)
         real_rows(p, PIXELS, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
-    if (m < p->m) real_rows(p, 1, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
+    if (m < end) real_rows(p, 1, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
     return CK_OK;
 }
 
@@ -108,14 +108,14 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
     return c;
 }
 
-ck_status WHOLE_NAME(const void *params, char *const *bases) {
+ck_status WHOLE_NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_depthwise *p = params;
     const uint8_t *in = (const uint8_t *)ck_at(p->in, bases), *pad = (const uint8_t *)ck_at(p->pad, bases);
     const int32_t *weights = (const int32_t *)ck_at(p->weights, bases),
                   *bias = (const int32_t *)ck_at(p->bias, bases);
-    uint8_t *out = (uint8_t *)ck_at(p->out, bases);
+    uint8_t *out = (uint8_t *)ck_at(p->out, bases) + begin * p->channels;
     const int is_signed = p->dtype == CK_I8;
-    for (int64_t m = 0; m < p->m; m++, out += p->channels) {
+    for (int64_t m = begin; m < end; m++, out += p->channels) {
         const int32_t *rows = p->rows + m * p->taps;
         int64_t c = 0;
         if (is_signed) {

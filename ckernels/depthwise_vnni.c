@@ -46,16 +46,17 @@ static inline __attribute__((always_inline)) void group(__m512i sums[4], const _
     UNROLLED(q, 4) sums[q] = _mm512_dpbusd_epi32(sums[q], taps[q], _mm512_loadu_si512(weights + q * BLOCK));
 }
 
-/* A block of channels of every row of the output. */
-static inline __attribute__((always_inline)) void block(const ck_depthwise *p, source s, const int8_t *weights,
+/* A block of channels of the rows [begin, end) of the output. */
+static inline __attribute__((always_inline)) void block(const ck_depthwise *p, int64_t begin, int64_t end,
+                                                        source s, const int8_t *weights,
                                                         const int32_t *bias, int64_t at, uint8_t *out,
                                                         const shape is, const int away) {
     const narrowing last = narrowing_of(p->out_zero, p->out_low, p->out_high, p->dtype == CK_I8);
     const int step = is == TWO_ROWS ? 2 : 1;
     rescaling lanes[4];
     UNROLLED(q, 4) lanes[q] = rescaling_of(p->multiplier + at + q * VL, p->shift + at + q * VL);
-    for (int64_t m = 0; m < p->m; m += step, out += step * p->channels) {
-        const int both = m + step <= p->m;
+    for (int64_t m = begin; m < end; m += step, out += step * p->channels) {
+        const int both = m + step <= end;
         __m512i sums[4];
         const int8_t *from = weights;
         int64_t t = 0;
@@ -84,18 +85,19 @@ static inline __attribute__((always_inline)) void block(const ck_depthwise *p, s
 }
 
 /* Only for shifts of -2 and below. */
-ck_status ck_s8_depthwise__vnni(const void *params, char *const *bases) {
+ck_status ck_s8_depthwise__vnni(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_depthwise *p = params;
     const int8_t *weights = (const int8_t *)ck_at(p->weights, bases);
     const int32_t *bias = (const int32_t *)(const void *)ck_at(p->bias, bases);
-    uint8_t *out = (uint8_t *)ck_at(p->out, bases);
+    uint8_t *out = (uint8_t *)ck_at(p->out, bases) + begin * p->channels;
     source s = {(const uint8_t *)ck_at(p->in, bases), (const uint8_t *)ck_at(p->pad, bases), {0}, 0,
                 _mm512_set1_epi8(p->dtype == CK_I8 ? (char)0x80 : 0)};
     for (int64_t c = 0; c < p->channels; c += BLOCK, s.in += BLOCK, s.pad += BLOCK, out += BLOCK) {
         const int64_t rest = ck_min(BLOCK, p->channels - c);
         s.mask = ~(__mmask64)0 >> (BLOCK - rest);
-#define BLOCK_OF(shape)                                                                  \
-    (p->out_ties_away ? block(p, s, weights, bias, c, out, shape, 1) : block(p, s, weights, bias, c, out, shape, 0))
+#define BLOCK_OF(shape)                                                                     \
+    (p->out_ties_away ? block(p, begin, end, s, weights, bias, c, out, shape, 1)            \
+                      : block(p, begin, end, s, weights, bias, c, out, shape, 0))
         if (rest == BLOCK) BLOCK_OF(WHOLE);
         else if (rest > BLOCK / 2) BLOCK_OF(PART);
         else BLOCK_OF(TWO_ROWS);

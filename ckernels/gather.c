@@ -7,12 +7,12 @@ static int64_t index_at(const char *index, int32_t dtype, int64_t i) {
 }
 
 #define GATHER(NAME, T)                                                               \
-    ck_status NAME(const void *params, char *const *bases) {                          \
+    ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {                          \
         const ck_gather *p = params;                                                  \
         const char *rows = ck_at(p->rows_in, bases), *index = ck_at(p->index, bases); \
         char *out = ck_at(p->out, bases);                                             \
         const int64_t bytes = p->width * (int64_t)sizeof(T);                          \
-        for (int64_t i = 0; i < p->count; i++) {                                      \
+        for (int64_t i = begin; i < end; i++) {                                           \
             const int64_t row = index_at(index, p->index_dtype, i);                   \
             if (row < 0 || row >= p->rows) return CK_BAD_INDEX;                       \
             memcpy(out + i * bytes, rows + row * bytes, (size_t)bytes);               \
@@ -27,8 +27,9 @@ GATHER(ck_x64_gather__scalar, uint64_t)
 
 /* ADD sums in W, wide enough or unsigned, so that integers wrap. A NaN wins a MAX, as in the definition. */
 #define SCATTER(NAME, T, W)                                                                  \
-    ck_status NAME(const void *params, char *const *bases) {                                 \
+    ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {                                 \
         const ck_scatter *p = params;                                                        \
+        (void)begin, (void)end;                                                              \
         const char *index = ck_at(p->index, bases);                                          \
         const T *update = (const T *)ck_at(p->update, bases);                                \
         T *out = (T *)ck_at(p->out, bases);                                                  \

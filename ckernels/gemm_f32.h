@@ -93,22 +93,23 @@ static void one_row(const ck_gemm *p, const float *const *a, const float *panels
         UNROLLED(j, VECTORS) store(clamped(acc[q][j], low, high), c + (q * NR + j * VL) * step, VL, step);
 }
 
-ck_status NAME(const void *params, char *const *bases) {
+ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t panel = (p->k + 1) * NR, panels = (p->n + NR - 1) / NR;
     const int64_t block = panel < L2_FLOATS ? L2_FLOATS / panel : 1;
-    const int64_t step = tile_rows(p->m);
     const float *packed = (const float *)ck_at(p->packed, bases), *pad = (const float *)ck_at(p->pad, bases);
     char *scratch = ck_at(p->scratch, bases);
     const float **rows = (const float **)(void *)scratch;
     float *gathered = (float *)(void *)(scratch + MR * p->taps * 8);
-    if (p->pack_now) ck_f32_pack(p, NR, bases);
-    for (int64_t b = 0; b < p->batch; b++) {
+    if (p->pack_now && begin == 0) ck_f32_pack(p, NR, bases);
+    for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
+        const ck_range of = ck_rows_of(p, b, begin, end);
+        const int64_t step = tile_rows(of.end - of.begin);
         const float *a = (const float *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
         float *c = (float *)ck_at(p->c, bases) + p->c_view.offset + b * p->c_view.strides[0];
         for (int64_t first = 0; first < panels; first += block)
-            for (int64_t m = 0; m < p->m; m += step) {
-                const int used = (int)ck_min(step, p->m - m);
+            for (int64_t m = of.begin; m < of.end; m += step) {
+                const int used = (int)ck_min(step, of.end - m);
                 rows_of(p, a, pad, m, used, gathered, rows);
                 const int64_t end = ck_min(first + block, panels), whole = p->n / NR;
                 float *row = c + m * p->c_view.strides[1];

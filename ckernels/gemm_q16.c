@@ -42,31 +42,30 @@ static void tile(const int16_t *a, int64_t depth, const int16_t *b, int64_t *acc
         for (int j = 0; j < NR; j++) acc[j] += (int32_t)a[k] * b[j];
 }
 
-ck_status ck_q16_gemm_4x8__scalar(const void *params, char *const *bases) {
+ck_status ck_q16_gemm_4x8__scalar(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t *step = p->c_view.strides;
     int16_t *scratch = (int16_t *)ck_at(p->scratch, bases);
     char *c = ck_at(p->c, bases);
-    if (p->pack_now) ck_q16_pack(p, NR, bases);
-    const int16_t *packed = (const int16_t *)ck_at(p->packed, bases);
-    for (int64_t batch = 0; batch < p->batch; batch++) {
+    const int64_t panels = (p->n + NR - 1) / NR * p->k * NR;
+    if (p->pack_now && begin == 0) ck_q16_pack(p, NR, bases);
+    for (int64_t batch = ck_batch(p, begin); batch * p->m < end; batch++) {
+        const ck_range of = ck_rows_of(p, batch, begin, end);
         const int16_t *a = (const int16_t *)ck_at(p->a, bases) + p->a_view.offset + batch * p->a_view.strides[0];
-        const int16_t *panels = packed;
-        for (int64_t m = 0; m < p->m; m += MR) {
-            const int used = (int)ck_min(MR, p->m - m);
+        for (int64_t m = of.begin; m < of.end; m += MR) {
+            const int used = (int)ck_min(MR, of.end - m);
+            const int16_t *panel = (const int16_t *)ck_at(p->packed, bases) + batch * panels;
             rows_of(p, a, (const int16_t *)ck_at(p->pad, bases), m, used, scratch);
-            panels = packed;
-            for (int64_t n0 = 0; n0 < p->n; n0 += NR, panels += p->k * NR)
+            for (int64_t n0 = 0; n0 < p->n; n0 += NR, panel += p->k * NR)
                 for (int i = 0; i < used; i++) {
                     int64_t acc[NR], at = p->c_view.offset + batch * step[0] + (m + i) * step[1] + n0 * step[2];
-                    tile(scratch + i * p->k, p->k, panels, acc);
+                    tile(scratch + i * p->k, p->k, panel, acc);
                     for (int64_t j = 0; j < ck_min(NR, p->n - n0); j++, at += step[2]) {
                         if (p->c_dtype == CK_I64) ((int64_t *)c)[at] = acc[j];
                         else ((int32_t *)c)[at] = (int32_t)acc[j];
                     }
                 }
         }
-        packed = panels;
     }
     return CK_OK;
 }

@@ -83,19 +83,20 @@ static void rows_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int6
     }
 }
 
-ck_status NAME(const void *params, char *const *bases) {
+ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t depth = (p->k + 1) / 2 * 2, panel = NR * 4 + depth * NR * 2, panels = (p->n + NR - 1) / NR;
     const int64_t block = panel < L2_BYTES ? L2_BYTES / panel : 1;
     const char *packed = ck_at(p->packed, bases);
     int16_t *scratch = (int16_t *)ck_at(p->scratch, bases);
-    if (p->pack_now) ck_q8_pack_c2(p, NR, bases);
+    if (p->pack_now && begin == 0) ck_q8_pack_c2(p, NR, bases);
     memset(scratch, 0, (size_t)(MR * depth) * sizeof *scratch);
-    for (int64_t b = 0; b < p->batch; b++) {
+    for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
+        const ck_range of = ck_rows_of(p, b, begin, end);
         const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
         for (int64_t first = 0; first < panels; first += block)
-            for (int64_t m = 0; m < p->m; m += MR) {
-                const int used = (int)ck_min(MR, p->m - m);
+            for (int64_t m = of.begin; m < of.end; m += MR) {
+                const int used = (int)ck_min(MR, of.end - m);
                 rows_of(p, a, (const uint8_t *)ck_at(p->pad, bases), m, used, depth, scratch);
                 for (int64_t j = first; j < ck_min(first + block, panels); j++) {
                     const int64_t n = ck_min(NR, p->n - j * NR), *step = p->c_view.strides;

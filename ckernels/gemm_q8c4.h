@@ -205,22 +205,24 @@ static void sums_of(const ck_gemm *p, int rows, const uint8_t *const *a, int32_t
     }
 }
 
-ck_status NAME(const void *params, char *const *bases) {
+ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
     const int64_t panel = NR * (4 + ck_c4_depth(p)), panels = (p->n + NR - 1) / NR;
-    const int64_t block = panel < L2_BYTES ? L2_BYTES / panel : 1, step = tile_rows(p->m);
+    const int64_t block = panel < L2_BYTES ? L2_BYTES / panel : 1;
     const int32_t b_zero = p->b_zero - (p->b_dtype == CK_U8 ? 128 : 0);
     const char *packed = ck_at(p->packed, bases);
     const uint8_t *pad = (const uint8_t *)ck_at(p->pad, bases);
     char *scratch = ck_at(p->scratch, bases), *c = ck_at(p->c, bases);
     const uint8_t **rows = (const uint8_t **)(void *)scratch;
     uint8_t *gathered = (uint8_t *)scratch + MR * p->taps * 8;
-    if (p->pack_now) PACK(p, NR, bases);
-    for (int64_t b = 0; b < p->batch; b++) {
+    if (p->pack_now && begin == 0) PACK(p, NR, bases);
+    for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
+        const ck_range of = ck_rows_of(p, b, begin, end);
+        const int64_t step = tile_rows(of.end - of.begin);
         const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
         for (int64_t first = 0; first < panels; first += block)
-            for (int64_t m = 0; m < p->m; m += step) {
-                const int used = (int)ck_min(step, p->m - m);
+            for (int64_t m = of.begin; m < of.end; m += step) {
+                const int used = (int)ck_min(step, of.end - m);
                 int32_t less[MR];
                 _Alignas(64) int32_t sums[MR * NR];
                 rows_of(p, a, pad, m, used, gathered, rows);

@@ -14,6 +14,19 @@ static inline char *ck_at(ck_operand operand, char *const *bases) {
 
 static inline int64_t ck_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
+static inline int64_t ck_max(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* The rows [begin, end) of all batches of a GEMM begin in this batch, and are these of it. */
+typedef struct {
+    int64_t begin, end;
+} ck_range;
+
+static inline int64_t ck_batch(const ck_gemm *p, int64_t begin) { return p->m ? begin / p->m : 0; }
+
+static inline ck_range ck_rows_of(const ck_gemm *p, int64_t batch, int64_t begin, int64_t end) {
+    return (ck_range){ck_max(begin - batch * p->m, 0), ck_min(end - batch * p->m, p->m)};
+}
+
 /* The k of a GEMM whose chunks are each filled up to groups of four. */
 static inline int64_t ck_c4_depth(const ck_gemm *p) { return p->taps * ((p->k / p->taps + 3) & ~3); }
 

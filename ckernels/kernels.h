@@ -8,7 +8,7 @@ void ck_q8_pack_c2(const ck_gemm *params, int32_t nr, char *const *bases);
 void ck_q8_pack_c4u(const ck_gemm *params, int32_t nr, char *const *bases);
 void ck_q16_pack(const ck_gemm *params, int32_t nr, char *const *bases);
 
-#define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) ck_status NAME(const void *params, char *const *bases);
+#define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases);
 #include "kernels.inc"
 #undef ROW
 #endif

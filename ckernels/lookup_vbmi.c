@@ -5,14 +5,14 @@
 
 enum { WIDTH = 64 };
 
-ck_status ck_x8_lookup__vbmi(const void *params, char *const *bases) {
+ck_status ck_x8_lookup__vbmi(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_lookup *p = params;
     const char *in = ck_at(p->in, bases), *table = ck_at(p->table, bases);
     char *out = ck_at(p->out, bases);
     __m512i quarter[4];
     UNROLLED(q, 4) quarter[q] = _mm512_loadu_si512(table + q * WIDTH);
-    for (int64_t i = 0; i < p->elements; i += WIDTH) {
-        const __mmask64 here = ~(__mmask64)0 >> (WIDTH - ck_min(WIDTH, p->elements - i));
+    for (int64_t i = begin; i < end; i += WIDTH) {
+        const __mmask64 here = ~(__mmask64)0 >> (WIDTH - ck_min(WIDTH, end - i));
         const __m512i x = _mm512_maskz_loadu_epi8(here, in + i);
         const __m512i low = _mm512_permutex2var_epi8(quarter[0], x, quarter[1]);
         const __m512i high = _mm512_permutex2var_epi8(quarter[2], x, quarter[3]);

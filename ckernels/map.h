@@ -5,7 +5,10 @@
 #include "quantized.h"
 #include "real.h"
 
-enum { BLOCK = 512, STACK = 32 };
+enum { BLOCK = 512, STACK = 32, KEPT = 8 };
+
+/* A loop whose operands are the same elements or others, never their neighbours. */
+#define SIDE_BY_SIDE _Pragma("GCC ivdep")
 
 static const ck_primitive primitives[] = {
 #define BOTH(name, arity, real, whole) {#name, arity, 15},
@@ -44,6 +47,8 @@ static const ck_primitive primitives[] = {
 FLOOR(float, SINGLE)
 FLOOR(double, DOUBLE)
 
+static double logistic(double x) { return 1 / (1 + exp(-x)); }
+
 static int32_t saturated(int64_t x) {
     return x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : (int32_t)x;
 }
@@ -67,6 +72,28 @@ static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
         n = index[d] / sizes[d];
         index[d] %= sizes[d];
     }
+}
+
+/* Which element of a view an index is. */
+static int64_t element(const ck_view *view, const int64_t *index) {
+    int64_t at = view->offset;
+    for (int d = 0; d < 6; d++) at += index[d] * view->strides[d];
+    return at;
+}
+
+/* The elements of a block: whole innermost rows, where they begin with one and one fits. */
+static int64_t block_of(const ck_map *p, const int64_t *index) {
+    const int64_t row = p->sizes[5];
+    return row < 1 || row > BLOCK || index[5] ? BLOCK : BLOCK / row * row;
+}
+
+/* Whether an instruction pushes the same in every block, the first of which is at the index. */
+static int is_constant(const ck_map *p, const ck_instruction *instruction, const int64_t *index, int64_t block) {
+    if (instruction->op == CK_MAP_CONST) return 1;
+    const int64_t *strides = p->views[instruction->input].strides;
+    for (int d = 0; d < 5; d++)
+        if (strides[d]) return 0;
+    return !strides[5] || (index[5] == 0 && block % p->sizes[5] == 0);
 }
 
 /* Runs BODY for each innermost run of the n elements from `index` on: `run` elements, `step` apart, from
@@ -98,6 +125,7 @@ static uint64_t unsigned_of_real(double x) {
 #define T float
 #define U float
 #define C f32
+#define OWN CK_F32
 #define F SINGLE
 #define V(name) ck_##name
 #define NAME KERNEL(f32, ISA)
@@ -116,6 +144,7 @@ static uint64_t unsigned_of_real(double x) {
 #define T double
 #define U double
 #define C f64
+#define OWN CK_F64
 #define F DOUBLE
 #define V(name) name
 #define NAME KERNEL(f64, ISA)
@@ -134,6 +163,7 @@ static uint64_t unsigned_of_real(double x) {
 #define T int32_t
 #define U uint32_t
 #define C i32
+#define OWN CK_I32
 #define NAME KERNEL(i32, ISA)
 #define ARGS integer
 #define IS_REAL 0
@@ -150,6 +180,7 @@ static uint64_t unsigned_of_real(double x) {
 #define T int64_t
 #define U uint64_t
 #define C i64
+#define OWN CK_I64
 #define NAME KERNEL(i64, ISA)
 #define ARGS integer
 #define IS_REAL 0

@@ -1,24 +1,26 @@
-/* map_body.h: MAP for one compute type. T is the type, U its unsigned twin (or T), C its prefix, NAME the
- * kernel.
+/* map_body.h: MAP for one compute type. T is the type, U its unsigned twin (or T), C its prefix, OWN its
+ * ck_dtype, NAME the kernel.
  *
  * A program runs on a stack of blocks: each instruction is one simple loop over up to BLOCK elements, which
  * the compiler turns into vector code, so the cost of dispatch is paid once per block and not once per
- * element.
+ * element. What is on the stack may lie elsewhere: an input that needs no conversion is read where it stands,
+ * what is the same in every block is made once, and the last result goes straight to the output.
  */
 #define JOIN(a, b) a##_##b
 #define NAMED(prefix, name) JOIN(prefix, name)
 
 typedef T NAMED(C, block)[BLOCK];
 
-#define DEFINE(name, arity, expression)                                                                 \
-    static void NAMED(C, name)(NAMED(C, block) *restrict s, int n, const ck_instruction *instruction) { \
-        const T arg0 = (T)instruction->ARGS[0], arg1 = (T)instruction->ARGS[1];                         \
-        (void)arg0, (void)arg1;                                                                         \
-        for (int i = 0; i < n; i++) {                                                                   \
-            const T a = s[0][i], b = s[arity > 1][i], c = s[arity > 2 ? 2 : 0][i];                      \
-            (void)a, (void)b, (void)c;                                                                  \
-            s[0][i] = (T)(expression);                                                                  \
-        }                                                                                               \
+#define DEFINE(name, arity, expression)                                                               \
+    static void NAMED(C, name)(T *to, const T *const *from, int n, const ck_instruction *instruction) { \
+        const T arg0 = (T)instruction->ARGS[0], arg1 = (T)instruction->ARGS[1];                       \
+        const T *first = from[0], *second = from[arity > 1], *third = from[arity > 2 ? 2 : 0];        \
+        (void)arg0, (void)arg1;                                                                       \
+        SIDE_BY_SIDE for (int i = 0; i < n; i++) {                                                    \
+            const T a = first[i], b = second[i], c = third[i];                                        \
+            (void)a, (void)b, (void)c;                                                                \
+            to[i] = (T)(expression);                                                                  \
+        }                                                                                             \
     }
 #define args(i) arg##i
 #if IS_REAL
@@ -42,7 +44,7 @@ typedef T NAMED(C, block)[BLOCK];
 #undef WHOLE
 #undef NARROW
 
-static void (*const NAMED(C, functions)[])(NAMED(C, block) *restrict, int, const ck_instruction *) = {
+static void (*const NAMED(C, functions)[])(T *, const T *const *, int, const ck_instruction *) = {
 #define HERE(name) NAMED(C, name),
 #define BOTH(name, arity, real, whole) HERE(name)
 #if IS_REAL
@@ -131,34 +133,61 @@ static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, c
 #undef STORE
 }
 
-ck_status NAME(const void *params, char *const *bases) {
+/* n elements of input j from `index` on: where they stand, or converted to `room`. */
+static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index, int n, char *const *bases, T *room) {
+    const char *from = ck_at(p->inputs[j], bases);
+    if (p->dtypes[j] == OWN && p->views[j].strides[5] == 1 && index[5] + n <= p->sizes[5])
+        return (const T *)(const void *)from + element(&p->views[j], index);
+    RUNS(p, p->views[j], index, n, NAMED(C, load)(room + filled, from, p->dtypes[j], at, step, run));
+    return room;
+}
+
+ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_map *p = params;
-    NAMED(C, block) stack[STACK];
-    int64_t index[6] = {0}, total = 1;
-    for (int d = 0; d < 6; d++) total *= p->sizes[d];
-    for (int64_t done = 0; done < total; done += BLOCK) {
-        const int n = (int)ck_min(BLOCK, total - done);
-        int depth = 0;
+    NAMED(C, block) stack[STACK], kept[KEPT];
+    const T *top[STACK + 2];
+    struct {
+        int32_t at; /* the instruction that pushes it */
+        const T *block;
+    } constant[KEPT];
+    int32_t n_kept = 0;
+    int64_t index[6] = {0};
+    advance(p->sizes, index, begin);
+    const int64_t block = block_of(p, index);
+    char *out = ck_at(p->out, bases);
+    for (int64_t done = begin; done < end; done += block) {
+        const int n = (int)ck_min(block, end - done);
+        const int direct = p->out_dtype == OWN && p->output.strides[5] == 1 && index[5] + n <= p->sizes[5];
+        T *target = (T *)(void *)out + (direct ? element(&p->output, index) : 0);
+        int depth = 0, again = 0;
         for (int32_t i = 0; i < p->n_instructions; i++) {
             const ck_instruction *instruction = &p->program[i];
-            if (instruction->op == CK_MAP_LOAD) {
-                const int32_t j = instruction->input;
-                const char *from = ck_at(p->inputs[j], bases);
-                RUNS(p, p->views[j], index, n,
-                     NAMED(C, load)(stack[depth] + filled, from, p->dtypes[j], at, step, run));
-                depth++;
-            } else if (instruction->op == CK_MAP_CONST) {
-                const T number = (T)instruction->ARGS[0];
-                for (int x = 0; x < n; x++) stack[depth][x] = number;
-                depth++;
-            } else {
+            T *room = stack[depth];
+            if (instruction->op >= 0) {
                 depth -= primitives[instruction->op].arity;
-                NAMED(C, functions)[instruction->op](stack + depth, n, instruction);
-                depth++;
+                room = direct && i == p->n_instructions - 1 ? target : stack[depth];
+                NAMED(C, functions)[instruction->op](room, top + depth, n, instruction);
+                top[depth++] = room;
+                continue;
             }
+            if (again < n_kept && constant[again].at == i) {
+                top[depth++] = constant[again++].block;
+                continue;
+            }
+            const int keep = done == begin && n_kept < KEPT && is_constant(p, instruction, index, block);
+            if (keep) room = kept[n_kept];
+            top[depth] = room;
+            if (instruction->op == CK_MAP_LOAD) {
+                top[depth] = NAMED(C, input)(p, instruction->input, index, n, bases, room);
+            } else {
+                const T number = (T)instruction->ARGS[0];
+                for (int x = 0; x < n; x++) room[x] = number;
+            }
+            if (keep) constant[n_kept++].at = i, constant[again++].block = top[depth];
+            depth++;
         }
-        char *out = ck_at(p->out, bases);
-        RUNS(p, p->output, index, n, NAMED(C, store)(out, p->out_dtype, at, step, stack[0] + filled, run));
+        if (top[0] != target || !direct)
+            RUNS(p, p->output, index, n, NAMED(C, store)(out, p->out_dtype, at, step, top[0] + filled, run));
         advance(p->sizes, index, n);
     }
     return CK_OK;
@@ -174,6 +203,7 @@ ck_status NAME(const void *params, char *const *bases) {
 #undef C
 #undef F
 #undef V
+#undef OWN
 #undef NAME
 #undef ARGS
 #undef IS_REAL

@@ -25,11 +25,12 @@ static inline int32_t product_of(const ck_pair *p, int32_t a, int32_t b) {
 
 typedef int32_t (*pair_function)(const ck_pair *, int32_t, int32_t);
 
-static inline __attribute__((always_inline)) ck_status each_pair(const ck_pair *p, char *const *bases,
+static inline __attribute__((always_inline)) ck_status each_pair(const ck_pair *p, int64_t begin, int64_t end, char *const *bases,
                                                                  pair_function function) {
-    const uint8_t *a = (const uint8_t *)ck_at(p->a, bases), *b = (const uint8_t *)ck_at(p->b, bases);
-    uint8_t *out = (uint8_t *)ck_at(p->out, bases);
-    for (int64_t row = 0; row < p->rows; row++, a += p->a_step, b += p->b_step, out += p->out_step)
+    const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + begin * p->a_step;
+    const uint8_t *b = (const uint8_t *)ck_at(p->b, bases) + begin * p->b_step;
+    uint8_t *out = (uint8_t *)ck_at(p->out, bases) + begin * p->out_step;
+    for (int64_t row = begin; row < end; row++, a += p->a_step, b += p->b_step, out += p->out_step)
         for (int64_t i = 0; i < p->width; i++)
             out[i] = (uint8_t)function(p, byte_at(a, i, p->dtype), byte_at(b, i, p->dtype));
     return CK_OK;

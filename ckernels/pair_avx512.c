@@ -71,10 +71,10 @@ static inline __attribute__((always_inline)) __m512i block(const ck_pair *p, con
     return in_order(bytes_of(four, &c->last));
 }
 
-static inline __attribute__((always_inline)) void rows(const ck_pair *p, const constants *c, const uint8_t *a,
-                                                       const uint8_t *b, uint8_t *out, const int is_signed,
-                                                       const int is_sum) {
-    for (int64_t row = 0; row < p->rows; row++, a += p->a_step, b += p->b_step, out += p->out_step) {
+static inline __attribute__((always_inline)) void rows(const ck_pair *p, int64_t count, const constants *c,
+                                                       const uint8_t *a, const uint8_t *b, uint8_t *out,
+                                                       const int is_signed, const int is_sum) {
+    for (int64_t row = 0; row < count; row++, a += p->a_step, b += p->b_step, out += p->out_step) {
         int64_t i = 0;
         for (; i + BLOCK <= p->width; i += BLOCK)
             _mm512_storeu_si512(out + i, block(p, c, a + i, b + i, is_signed, is_sum));
@@ -88,27 +88,29 @@ static inline __attribute__((always_inline)) void rows(const ck_pair *p, const c
     }
 }
 
-static inline __attribute__((always_inline)) ck_status run(const ck_pair *p, char *const *bases,
-                                                           const constants *c, const int is_sum) {
-    const uint8_t *a = (const uint8_t *)ck_at(p->a, bases), *b = (const uint8_t *)ck_at(p->b, bases);
-    uint8_t *out = (uint8_t *)ck_at(p->out, bases);
-    if (p->dtype == CK_I8) rows(p, c, a, b, out, 1, is_sum);
-    else rows(p, c, a, b, out, 0, is_sum);
+static inline __attribute__((always_inline)) ck_status run(const ck_pair *p, int64_t begin, int64_t end,
+                                                           char *const *bases, const constants *c,
+                                                           const int is_sum) {
+    const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + begin * p->a_step;
+    const uint8_t *b = (const uint8_t *)ck_at(p->b, bases) + begin * p->b_step;
+    uint8_t *out = (uint8_t *)ck_at(p->out, bases) + begin * p->out_step;
+    if (p->dtype == CK_I8) rows(p, end - begin, c, a, b, out, 1, is_sum);
+    else rows(p, end - begin, c, a, b, out, 0, is_sum);
     return CK_OK;
 }
 
-ck_status ck_q8_add__avx512(const void *params, char *const *bases) {
+ck_status ck_q8_add__avx512(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_pair *p = params;
     const constants c = {.sum = line_of(p), .last = narrowing_of(p->zero, p->low, p->high, p->dtype == CK_I8)};
     const int narrow = p->left <= 20 && p->a_shift <= 0 && p->b_shift <= 0 && p->shift <= 0;
-    return narrow && c.sum.doubt < 0.125f ? run(p, bases, &c, 1) : each_pair(p, bases, sum_of);
+    return narrow && c.sum.doubt < 0.125f ? run(p, begin, end, bases, &c, 1) : each_pair(p, begin, end, bases, sum_of);
 }
 
-ck_status ck_q8_mul__avx512(const void *params, char *const *bases) {
+ck_status ck_q8_mul__avx512(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_pair *p = params;
     int32_t multiplier[VL], shift[VL];
     for (int i = 0; i < VL; i++) multiplier[i] = p->multiplier, shift[i] = p->shift;
     const constants c = {.product = rescaling_of(multiplier, shift),
                          .last = narrowing_of(p->zero, p->low, p->high, p->dtype == CK_I8)};
-    return c.product.quick ? run(p, bases, &c, 0) : each_pair(p, bases, product_of);
+    return c.product.quick ? run(p, begin, end, bases, &c, 0) : each_pair(p, begin, end, bases, product_of);
 }

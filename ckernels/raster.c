@@ -36,8 +36,9 @@ typedef uint16_t f16; /* storage only; sums go through f32 */
                                            i3 * s[3] + i4 * s[4],                                        \
                                        n[5], d[5], s[5]);                                                \
     }                                                                                                    \
-    ck_status NAME(const void *params, char *const *bases) {                                             \
+    ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {                                             \
         const ck_raster *p = params;                                                                     \
+        (void)begin, (void)end;                                                                          \
         T *out = (T *)ck_at(p->out, bases), fill;                                                        \
         if (p->filled) {                                                                                 \
             memcpy(&fill, p->fill, sizeof fill);                                                         \

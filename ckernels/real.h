@@ -39,38 +39,58 @@ static inline float ck_exp(float x) {
     return y * ck_float_of((uint32_t)(half + 127) << 23) * ck_float_of((uint32_t)(power - half + 127) << 23);
 }
 
-/* 1.3: a polynomial about 0 (Cephes), further out 1 - 2 / (e^2x + 1). */
-static inline float ck_tanh(float x) {
-    const float z = x * x, size = fabsf(x);
-    float p = -5.70498872745e-3f;
-    p = p * z + 2.06390887954e-2f;
-    p = p * z - 5.37397155531e-2f;
-    p = p * z + 1.33314422036e-1f;
-    p = p * z - 3.33332819422e-1f;
-    const float near = x + x * (z * p), far = copysignf(1.0f - 2.0f / (ck_exp(2.0f * size) + 1.0f), x);
-    return size < 0.625f ? near : far;
+/* 1 / (1 + e^-x), 1.5: as above, of an exponent that stays normal. */
+static inline float ck_logistic(float x) {
+    const float shift = 0x1.8p23f;
+    float t = x < -88.0f ? 88.0f : -x;
+    t = t < -87.0f ? -87.0f : t;
+    const float shifted = t * 0x1.715476p0f + shift, n = shifted - shift;
+    const float r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    const float y = p * (r * r) + r + 1.0f;
+    return 1.0f / (1.0f + y * ck_float_of((ck_bits_of(shifted) + 127) << 23));
 }
 
-/* 1.3: x + x p(x^2) about 0, further out 1 - e^q(x); p and q are least squares on Chebyshev's points. */
+/* x P(x^2) / Q(x^2), which is 1 where x is held. Here and in ck_erf P and Q are the quotient of least relative
+ * error, by Lawson's weights on Chebyshev's points. */
+static inline float ck_tanh(float x) {
+    const float size = fabsf(x), t = size > 9.02f ? 9.02f : size, z = t * t;
+    float p = 1.33194327e-08f;
+    p = p * z + 2.05839315e-05f;
+    p = p * z + 0.00349407084f;
+    p = p * z + 0.133797511f;
+    p = p * z + 1.0f;
+    float q = 7.76222237e-07f;
+    q = q * z + 0.000328314578f;
+    q = q * z + 0.025871221f;
+    q = q * z + 0.467130661f;
+    q = q * z + 1.0f;
+    const float y = t * p / q;
+    return copysignf(y > 1.0f ? 1.0f : y, x);
+}
+
+/* The same. */
 static inline float ck_erf(float x) {
-    const float z = x * x, size = fabsf(x), t = size > 4.0f ? 4.0f : size;
-    float p = 8.314348815474659e-5f;
-    p = p * z - 8.127520559355617e-4f;
-    p = p * z + 5.199451465159655e-3f;
-    p = p * z - 2.68586166203022e-2f;
-    p = p * z + 1.1283677071332932e-1f;
-    p = p * z - 3.7612631916999817e-1f;
-    p = p * z + 1.2837916612625122e-1f;
-    float q = -6.935432566024247e-7f;
-    q = q * t - 1.2026970580336638e-5f;
-    q = q * t + 3.8371607661247253e-4f;
-    q = q * t - 4.0122466161847115e-3f;
-    q = q * t + 2.4815261363983154e-2f;
-    q = q * t - 1.0791482776403427e-1f;
-    q = q * t - 6.336156725883484e-1f;
-    q = q * t - 1.129404067993164f;
-    q = q * t + 1.5503924805670977e-4f;
-    return size < 0.921875f ? x + x * p : copysignf(1.0f - ck_exp(q), x);
+    const float size = fabsf(x), t = size > 3.93f ? 3.93f : size, z = t * t;
+    float p = 2.04191838e-06f;
+    p = p * z + 0.000284764654f;
+    p = p * z + 0.00377845881f;
+    p = p * z + 0.0527866632f;
+    p = p * z + 0.190759525f;
+    p = p * z + 1.12837911f;
+    float q = 3.80012389e-05f;
+    q = q * z + 0.00116490037f;
+    q = q * z + 0.0149951428f;
+    q = q * z + 0.114247106f;
+    q = q * z + 0.502388954f;
+    q = q * z + 1.0f;
+    const float y = t * p / q;
+    return copysignf(y > 1.0f ? 1.0f : y, x);
 }
 
 /* To the nearest integer, ties away from zero, exactly. */

@@ -103,17 +103,17 @@ static A NAMED(NAME, row)(int32_t op, const T *in, int64_t axis) {
     return acc[0];
 }
 
-ck_status NAME(const void *params, char *const *bases) {
+ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_reduce *p = params;
     const T *in = (const T *)ck_at(p->in, bases), *pad = (const T *)ck_at(p->pad, bases);
     char *out = ck_at(p->out, bases);
     const int indices = p->op == CK_ARGMAX || p->op == CK_ARGMIN;
     const int real = (A)0.5 != 0 && p->op != CK_ANY && p->op != CK_ALL;
     const int extreme = (p->op == CK_MAX || p->op == CK_MIN) && p->inner * sizeof(T) >= 16;
-    for (int64_t o = 0; extreme && o < p->outer; o++)
+    for (int64_t o = begin; extreme && o < end; o++)
         NAMED(NAME, extremes)(p, in + (p->rows ? 0 : o * p->axis * p->inner),
                               p->rows ? p->rows + o * p->axis : NULL, pad, (T *)(void *)out + o * p->inner);
-    for (int64_t o = 0; !extreme && o < p->outer; o++)
+    for (int64_t o = begin; !extreme && o < end; o++)
         for (int64_t i = 0; i < p->inner; i += LANES) {
             A acc[LANES] = {0};
             int64_t where[LANES] = {0};

@@ -14,8 +14,9 @@ static void philox(uint64_t block, uint64_t seed, uint64_t stream, uint32_t word
     }
 }
 
-ck_status ck_i32_rng__scalar(const void *params, char *const *bases) {
+ck_status ck_i32_rng__scalar(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_rng *p = params;
+    (void)begin, (void)end;
     uint32_t *out = (uint32_t *)ck_at(p->out, bases);
     for (int64_t i = 0; i < p->elements; i += 4) {
         uint32_t word[4];

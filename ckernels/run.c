@@ -13,9 +13,27 @@ const ck_row *ck_rows(int32_t *count) {
     return registry;
 }
 
+int64_t ck_units(int32_t op, const void *params) {
+    int64_t elements = 1;
+    switch (op) {
+        case CK_GEMM: return ((const ck_gemm *)params)->batch * ((const ck_gemm *)params)->m;
+        case CK_DEPTHWISE: return ((const ck_depthwise *)params)->m;
+        case CK_MAP:
+            for (int d = 0; d < 6; d++) elements *= ((const ck_map *)params)->sizes[d];
+            return elements;
+        case CK_REDUCE: return ((const ck_reduce *)params)->outer;
+        case CK_ADD:
+        case CK_MUL: return ((const ck_pair *)params)->rows;
+        case CK_LOOKUP: return ((const ck_lookup *)params)->elements;
+        case CK_GATHER: return ((const ck_gather *)params)->count;
+        case CK_SORT: return ((const ck_sort *)params)->rows;
+        default: return 1;
+    }
+}
+
 ck_status ck_run(const ck_step *steps, int32_t n_steps, char *const *bases, int32_t *failed) {
     for (int32_t i = 0; i < n_steps; i++) {
-        ck_status status = steps[i].kernel(steps[i].params, bases);
+        ck_status status = steps[i].kernel(steps[i].params, steps[i].begin, steps[i].end, bases);
         if (status != CK_OK) {
             *failed = i;
             return status;

@@ -22,13 +22,13 @@
         }                                                                                                 \
         return from;                                                                                      \
     }                                                                                                     \
-    ck_status NAME(const void *params, char *const *bases) {                                              \
+    ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {                                              \
         const ck_sort *p = params;                                                                        \
-        const T *row = (const T *)ck_at(p->in, bases);                                                    \
-        T *values = (T *)ck_at(p->values, bases);                                                         \
-        int32_t *indices = (int32_t *)ck_at(p->indices, bases),                                           \
+        const T *row = (const T *)ck_at(p->in, bases) + begin * p->width;                                 \
+        T *values = (T *)ck_at(p->values, bases) + begin * p->k;                                          \
+        int32_t *indices = (int32_t *)ck_at(p->indices, bases) + begin * p->k,                            \
                 *scratch = (int32_t *)ck_at(p->scratch, bases);                                           \
-        for (int64_t r = 0; r < p->rows; r++, row += p->width, values += p->k, indices += p->k) {         \
+        for (int64_t r = begin; r < end; r++, row += p->width, values += p->k, indices += p->k) {         \
             const int32_t *order = NAME##_order(row, scratch, scratch + p->width, p->width);              \
             for (int64_t i = 0; i < p->k; i++) {                                                          \
                 indices[i] = order[i];                                                                    \

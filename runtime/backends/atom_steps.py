@@ -26,6 +26,7 @@ from runtime.backends.steps import (
     sizes_of,
     view_of,
 )
+from runtime.backends.strips import Flow, Stream, Windows
 from runtime.errors import UnsupportedError
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
 from runtime.graph import ABSENT, FLOATS, DType, Node
@@ -34,6 +35,9 @@ from runtime.strides import collapse, is_dense
 
 if TYPE_CHECKING:
     from runtime.backends.emitter import Emitter
+
+LOOKUP_ALIGN, MAP_ALIGN, MAP_BLOCK = 64, 16, 512
+"""Elements of a vector; those of a block of the MAP kernels, which is whole rows where one fits."""
 
 
 def _raster(low: Emitter, node: Node, atom: Raster) -> None:
@@ -119,7 +123,19 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
 
     reads = [node.inputs[0], panels, pad] if constant else [*node.inputs, pad]
     made, products = [scratch] if constant else [scratch, panels], atom.batch * atom.m * atom.n * atom.k
-    low.step(node, row, "ck_gemm", fields, reads, made, 2 * products)
+    flow = _gemm_flow(node.inputs[0], atom, out.elements, row.mr, table) if constant else None
+    low.step(node, row, "ck_gemm", fields, reads, made, 2 * products, flow)
+
+
+def _gemm_flow(a: int, atom: Gemm, elements: int, align: int, table: Table | None) -> Flow | None:
+    sizes = atom.batch, atom.m, atom.n
+    if atom.batch > 1 or not is_dense(atom.c, sizes) or atom.m * atom.n != elements:
+        return None
+    if table is not None:
+        return Flow(atom.m, atom.n, {a: Windows(table.rows, table.chunk)}, align, rows=True)
+    if not is_dense(atom.a, (1, atom.m, atom.k)):
+        return None
+    return Flow(atom.m, atom.n, {a: Stream(atom.k)}, align, rows=True)
 
 
 def room(row: ckernels.Row, fields: Fields) -> tuple[int, int]:
@@ -174,7 +190,8 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
         }
 
     reads, products = [node.inputs[0], weights, bias, pad], table.rows.size * table.chunk
-    low.step(node, row, "ck_depthwise", fields, reads, operations=2 * products)
+    flow = Flow(len(table.rows), table.chunk, {node.inputs[0]: Windows(table.rows, table.chunk, True)}, 2)
+    low.step(node, row, "ck_depthwise", fields, reads, operations=2 * products, flow=flow)
 
 
 def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:
@@ -185,7 +202,9 @@ def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:
         first = {**source, "offset": source["offset"] + fused.offset}
         return {"in": first, "table": at(table), "out": at(node.outputs[0]), "elements": elements}
 
-    low.step(node, low.kernel(node, "LOOKUP", "X8"), "ck_lookup", fields, [node.inputs[0], table])
+    flow = Flow(elements, 1, {node.inputs[0]: Stream(1)}, LOOKUP_ALIGN) if fused.offset == 0 else None
+    row = low.kernel(node, "LOOKUP", "X8")
+    low.step(node, row, "ck_lookup", fields, [node.inputs[0], table], flow=flow)
 
 
 def _pair(low: Emitter, node: Node, pair: Pair) -> None:
@@ -196,7 +215,17 @@ def _pair(low: Emitter, node: Node, pair: Pair) -> None:
         operands = {name: (place := at(i)) | {"offset": place["offset"] + x} for name, i, x in places}
         return {**operands, "dtype": dtype_of(dtype), **pair.numbers}
 
-    low.step(node, low.kernel(node, pair.operator, "Q8"), "ck_pair", fields, node.inputs)
+    row, flow = low.kernel(node, pair.operator, "Q8"), _pair_flow(pair, low.values[node.outputs[0]].elements)
+    low.step(node, row, "ck_pair", fields, node.inputs, flow=flow)
+
+
+def _pair_flow(pair: Pair, elements: int) -> Flow | None:
+    """Where all three are dense."""
+    rows, width = pair.numbers["rows"], pair.numbers["width"]
+    steps = {pair.numbers[f"{name}_step"] for name in ("a", "b", "out")}
+    if rows == 1 or steps != {width} or any(pair.offsets) or rows * width != elements:
+        return None
+    return Flow(rows, width, dict.fromkeys(pair.operands[:2], Stream(width)))
 
 
 def _map(low: Emitter, node: Node, atom: Map) -> None:
@@ -211,6 +240,10 @@ def _map(low: Emitter, node: Node, atom: Map) -> None:
     if deepest(atom.program) > lib.ck_map_stack():
         raise UnsupportedError(f"{node.source}: a MAP program is deeper than {lib.ck_map_stack()} operands")
 
+    flow = _map_flow(node, atom, out.elements)
+    if (place := _in_place(low, node, flow)) is not None:
+        low.alias(node.outputs[0], place)
+
     def fields(at: Locate, keep: list[Any]) -> Fields:
         return {
             "out": at(node.outputs[0]),
@@ -224,7 +257,29 @@ def _map(low: Emitter, node: Node, atom: Map) -> None:
             "sizes": sizes_of(sizes),
         }
 
-    low.step(node, row, "ck_map", fields, node.inputs)
+    low.step(node, row, "ck_map", fields, node.inputs, flow=flow)
+
+
+def _in_place(low: Emitter, node: Node, flow: Flow | None) -> int | None:
+    """An input that the output may take the place of: read side by side with it, for the last time."""
+    if flow is None or low.is_shared(node.outputs[0]):
+        return None
+    size = low.values[node.outputs[0]].dtype.size
+    for i in flow.needs:
+        value = low.values[i]
+        if value.dtype.size == size and value.elements == flow.units and low.is_last(i):
+            return i
+    return None
+
+
+def _map_flow(node: Node, atom: Map, elements: int) -> Flow | None:
+    """Inputs that are not read side by side with the output must be there as a whole."""
+    if not is_dense(atom.output, atom.sizes) or math.prod(atom.sizes) != elements:
+        return None
+    others = {i for i, view in zip(node.inputs, atom.views, strict=True) if not is_dense(view, atom.sizes)}
+    needs = {i: Stream(1) for i in node.inputs if i not in others}
+    row = collapse(atom.sizes, atom.output, *atom.views)[0][-1]
+    return Flow(elements, 1, needs, row if row <= MAP_BLOCK else MAP_ALIGN) if needs else None
 
 
 def _instruction(step: Any, compute: str) -> Fields:

@@ -12,6 +12,7 @@ from runtime.backends.emitter import Emitter
 from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
 from runtime.backends.place import place
+from runtime.backends.strips import cache_bytes
 from runtime.graph import Graph
 from runtime.packed import Store
 
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 class CpuBackend:
     """The C kernels of this build, on the instruction sets in `features` (bits of `ck_isa`; default: all that
-    are here).
+    are here), for a second cache of `cache` bytes (default: that of this machine).
     """
 
     name = "cpu"
 
-    def __init__(self, features: int | None = None) -> None:
+    def __init__(self, features: int | None = None, cache: int | None = None) -> None:
         self._features = ckernels.cpu_features() if features is None else features
+        self._cache = cache_bytes() if cache is None else cache
         available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
         self._kernels = {(row.operator, row.dtype): row for row in available}
 
@@ -39,7 +41,7 @@ class CpuBackend:
 
     def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
-        emitter = Emitter(graph, self._kernels, store)
+        emitter = Emitter(graph, self._kernels, store, self._cache)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import ckernels
-from ckernels import ffi
+from ckernels import ffi, lib
 from runtime import memory, packed
 from runtime.atoms import Raster, Region, View
-from runtime.backends import atom_steps, control_steps
+from runtime.backends import atom_steps, control_steps, strips
 from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Slot, Step
+from runtime.backends.rings import Rings
 from runtime.backends.steps import Block, Fields, Locate, Packed, Pending, array_of, region_of
+from runtime.backends.strips import DEFAULT_CACHE, Flow, Group, groups
 from runtime.errors import UnsupportedError
 from runtime.graph import ABSENT, Array, DType, Graph, Node, Shape, Value
 from runtime.memory import aligned
@@ -30,17 +34,27 @@ RULES = {**atom_steps.RULES, **control_steps.RULES}
 
 
 class Emitter:
-    """One graph on its way to a flat program. `values` grows by scratch buffers and packed weights."""
+    """One graph on its way to a flat program. `values` grows by scratch buffers and packed weights; `cache`
+    is that of `strips`.
+    """
 
     def __init__(
-        self, graph: Graph, kernels: dict[tuple[str, str], ckernels.Row], store: Store | None = None
+        self,
+        graph: Graph,
+        kernels: dict[tuple[str, str], ckernels.Row],
+        store: Store | None = None,
+        cache: int = DEFAULT_CACHE,
     ) -> None:
         self.graph, self.kernels, self.store = graph, kernels, store
-        self.values = list(graph.values)
+        self.values, self.cache = list(graph.values), cache
         self.steps: Block = []
         self._same: dict[int, int] = {}
+        self._names: dict[int, list[int]] = {}
+        self._kept = {*graph.starts, *graph.ends}
         self._late: dict[int, Packed] = {}
         self._shared = graph.in_parts()
+        self._readers = Counter(i for node in graph.nodes for i in set(node.inputs))
+        self._depth = 0
         self.outputs = list(graph.outputs)
         self.layout = memory.Plan((), 0, 0)
 
@@ -72,13 +86,14 @@ class Emitter:
         reads: Sequence[int],
         scratch: Sequence[int] = (),
         operations: int = 0,
+        flow: Flow | None = None,
     ) -> None:
         """One step that writes the node's outputs. `fields(at, keep)` may append to `keep` what the struct
         points to.
         """
         present = tuple(i for i in reads if i != ABSENT)
         writes = *node.outputs, *scratch
-        self.steps.append(Pending(node.source, row, struct, present, writes, fields, (), operations))
+        self.steps.append(Pending(node.source, row, struct, present, writes, fields, (), operations, flow))
 
     def buffer(self, size: int) -> int:
         """A new value of `size` bytes: scratch of one step."""
@@ -97,15 +112,27 @@ class Emitter:
 
     def alias(self, index: int, of: int) -> None:
         """One value is another under a second name: they share their memory."""
-        self._same[index] = self.root(of)
+        root = self._same[index] = self.root(of)
+        self._names.setdefault(root, [root]).append(index)
 
     def root(self, index: int) -> int:
         return self._same.get(index, index)
 
+    def is_shared(self, index: int) -> bool:
+        """Whether several nodes write a value, each a part."""
+        return index in self._shared
+
+    def is_last(self, index: int) -> bool:
+        """Whether nobody but a node that reads this value, once in a run, ever reads its memory."""
+        root = self.root(index)
+        names = self._names.get(root, [root])
+        inner = self._depth == 0 and self._kept.isdisjoint(names) and self._shared.isdisjoint(names)
+        return inner and self.values[root].data is None and all(self._readers[i] == 1 for i in names)
+
     def zero(self, node: Node, sizes: Shape) -> None:
         """Clears an output of which the node writes only a part, and no other node writes the rest."""
         out = self.values[node.outputs[0]]
-        if math.prod(sizes) < out.elements and node.outputs[0] not in self._shared:
+        if math.prod(sizes) < out.elements and not self.is_shared(node.outputs[0]):
             RULES[Raster](self, replace(node, inputs=()), Raster((), 0))
 
     # ---------------------------------------------------------------- sub-graphs and states
@@ -119,9 +146,11 @@ class Emitter:
                 self.values.append(value)
         self._shared |= {number[i] for i in part.in_parts()}
         outer, self.steps = self.steps, []
+        self._depth += 1
         for node in part.nodes:
             inputs, outputs = (tuple(number[i] for i in ids) for ids in (node.inputs, node.outputs))
             self.emit(replace(node, inputs=inputs, outputs=outputs))
+        self._depth -= 1
         block, self.steps = self.steps, outer
         return block, [number[i] for i in part.outputs]
 
@@ -177,11 +206,12 @@ class Emitter:
 
     def block(self, steps: Block, at: Locate, keep: list[Any]) -> Fields:
         """The initialiser of a `ck_block`."""
+        params = [ffi.new(f"{step.struct} *", step.fields(at, keep)) for step in steps]
+        keep.extend(params)
         filled = [
-            {"kernel": step.row.kernel, "params": ffi.new(f"{step.struct} *", step.fields(at, keep))}
-            for step in steps
+            (step.row.kernel, made, 0, lib.ck_units(step.row.entry.op, made))
+            for step, made in zip(steps, params, strict=True)
         ]
-        keep.extend(step["params"] for step in filled)
         return {"steps": array_of("ck_step", filled, keep), "n_steps": len(filled)}
 
     def keep_states(self) -> None:
@@ -194,26 +224,39 @@ class Emitter:
 
     def finish(self) -> FlatProgram:
         self.keep_states()
-        places, memories = self.place(self.lifetimes())
+        cut = groups(self.steps, self.facts(), self.cache)
+        rings = Rings(cut, CONSTANTS + 1)
+        places, memories = self.place(self.lifetimes(cut), rings.lengths)
         steps = []
-        for step in self.steps:
+        for number, step in enumerate(self.steps):
             keep: list[Any] = []
-            params = ffi.new(f"{step.struct} *", step.fields(lambda i: self._operand(places, i), keep))
+            params = ffi.new(
+                f"{step.struct} *", step.fields(partial(self._operand, rings, places, number), keep)
+            )
+            rings.tables(step, params, self.root, keep)
             steps.append(Step(step.row, params, tuple(keep), step.source, step.operations))
+        if rings.bases:
+            steps += rings.turns(self.kernels["TURN", "X8"], places)
+        calls = list(rings.calls(steps, lambda i: self.values[i].dtype.size))
         ends = [
             [(places[self.root(i)], self.values[i]) for i in side]
             for side in (self.graph.inputs, self.outputs)
         ]
         self.steps = []  # they hold us, and we the whole graph: without the circle it is free at once
         states = [Slot(places[s.value], s.initial, s.resource) for s in self.graph.states]
-        return FlatProgram(steps, memories, ends[0], ends[1], states, self.layout)
+        return FlatProgram(steps, calls, memories, len(rings.bases), ends[0], ends[1], states, self.layout)
 
-    def lifetimes(self) -> dict[int, tuple[int, int]]:
+    def lifetimes(self, cut: Sequence[Group]) -> dict[int, tuple[int, int]]:
         """Of every value that a step or an end of the graph touches: the first and the last moment that need
-        it. Moments are counted through the steps, and through those inside them.
+        it. Moments are counted through the steps, and through those inside them; a group is one moment.
         """
-        spans = {self.root(i): (0, 0) for i in self.graph.starts}
-        end = self._touch(self.steps, spans, 0)
+        spans, end, at = {self.root(i): (0, 0) for i in self.graph.starts}, 0, 0
+        for group in cut:
+            end = self._touch(self.steps[at : group.first], spans, end)
+            for step in self.steps[group.first : group.last + 1]:
+                self._touch([step], spans, end)
+            end, at = end + 1, group.last + 1
+        end = self._touch(self.steps[at:], spans, end)
         for i in (*self.outputs, *(state.value for state in self.graph.states)):
             spans[self.root(i)] = (spans.get(self.root(i), (0, 0))[0], end)
         return spans
@@ -230,12 +273,30 @@ class Emitter:
             at += 1
         return at
 
-    def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, Place], list[Memory]]:
+    def facts(self) -> strips.Values:
+        """What `strips` has to know of the values."""
+        known = self._shared | {self.root(i) for i in (*self.graph.starts, *self.graph.ends, *self.outputs)}
+        first, last = dict[int, int](), dict[int, int]()
+        for at, step in enumerate(self.steps):
+            for i in map(self.root, _touched(step)):
+                first.setdefault(i, at)
+                last[i] = at
+
+        def private(i: int, begin: int, end: int) -> bool:
+            return i not in known and begin <= first[i] and last[i] <= end
+
+        values = self.values
+        return strips.Values(self.root, lambda i: values[i].elements, lambda i: values[i].dtype.size, private)
+
+    def place(
+        self, spans: Mapping[int, tuple[int, int]], rings: Mapping[int, int]
+    ) -> tuple[dict[int, Place], list[Memory]]:
         """A place for every value: constants side by side, all others in an arena that they share over
-        time.
+        time. `rings` says of how many elements a value needs a place for, where that is not all.
         """
         alive = [i for i in spans if self.values[i].data is None and i not in self._late]
-        self.layout = memory.plan([memory.Block(self.values[i].nbytes, *spans[i]) for i in alive])
+        sizes = [rings.get(i, self.values[i].elements) * self.values[i].dtype.size for i in alive]
+        self.layout = memory.plan([memory.Block(s, *spans[i]) for s, i in zip(sizes, alive, strict=True)])
         places = {i: Place(ARENA, offset) for i, offset in zip(alive, self.layout.offsets, strict=True)}
         size = 0
         for i in spans.keys() - places.keys():
@@ -284,8 +345,16 @@ class Emitter:
         elif (data := self.values[index].data) is not None:
             out.view(self.values[index].dtype.numpy)[...] = np.ravel(data)
 
-    def _operand(self, places: dict[int, Place], index: int) -> dict[str, int]:
+    def _operand(self, rings: Rings, places: dict[int, Place], step: int, index: int) -> dict[str, int]:
         if index == ABSENT:
             return {"base": -1}
-        place = places[self.root(index)]
+        place = rings.place(step, self.root(index), places)
         return {"base": place.base, "offset": place.offset}
+
+
+def _touched(step: Pending) -> Iterator[int]:
+    """The values that a step and those inside it read and write."""
+    yield from (*step.reads, *step.writes)
+    for block in step.blocks:
+        for inner in block:
+            yield from _touched(inner)

@@ -44,6 +44,19 @@ class Step:
     source: str
     operations: int
 
+    @property
+    def units(self) -> int:
+        return int(lib.ck_units(self.row.entry.op, self.params))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Units [begin, end) of a step, known by its position in the program."""
+
+    step: int
+    begin: int
+    end: int
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
@@ -87,7 +100,8 @@ class Memory:
 
 
 class FlatProgram:
-    """Executor of `steps`; `inputs` and `outputs` say where the values of the graph's ends are.
+    """Executor of `calls` of `steps`, which keep `n_rings` base addresses; `inputs` and `outputs` say where
+    the values of the graph's ends are.
 
     `layout` is the plan of the arena.
     """
@@ -95,7 +109,9 @@ class FlatProgram:
     def __init__(
         self,
         steps: Sequence[Step],
+        calls: Sequence[Call],
         memories: Sequence[Memory],
+        n_rings: int,
         inputs: Sequence[tuple[Place, Value]],
         outputs: Sequence[tuple[Place, Value]],
         states: Sequence[Slot],
@@ -104,9 +120,10 @@ class FlatProgram:
         self.layout = layout
         self.inputs = tuple(TensorInfo.of(value) for _, value in inputs)
         self.outputs = tuple(TensorInfo.of(value) for _, value in outputs)
-        self.steps, self._memories = tuple(steps), tuple(memories)
-        self._steps = ffi.new("ck_step[]", [{"kernel": s.row.kernel, "params": s.params} for s in steps])
-        self._bases = ffi.new("char *[]", [m.pointer for m in memories])
+        self.steps, self.calls, self._memories = tuple(steps), tuple(calls), tuple(memories)
+        kernels = [(step.row.kernel, step.params) for step in steps]
+        self._calls = ffi.new("ck_step[]", [(*kernels[call.step], call.begin, call.end) for call in calls])
+        self._bases = ffi.new("char *[]", [*(m.pointer for m in memories), *[ffi.NULL] * n_rings])
         self._failed = ffi.new("int32_t *")
         self._in = [memories[place.base].view(place.offset, value) for place, value in inputs]
         self._out = [memories[place.base].view(place.offset, value) for place, value in outputs]
@@ -118,21 +135,26 @@ class FlatProgram:
         """Copies inputs in, crosses into C once, without the GIL, and copies outputs out."""
         for target, array in zip(self._in, inputs, strict=True):
             target[...] = array
-        status = lib.ck_run(self._steps, len(self.steps), self._bases, self._failed)
+        status = lib.ck_run(self._calls, len(self.calls), self._bases, self._failed)
         if status != lib.CK_OK:
-            raise RunError(f"{self.steps[self._failed[0]].source}: {FAILURES[status]}")
+            step = self.steps[self.calls[self._failed[0]].step]
+            raise RunError(f"{step.source}: {FAILURES[status]}")
         return [view.copy() for view in self._out]
 
     def times(self, inputs: Sequence[Array], clock: Callable[[], int]) -> list[int]:
-        """One run, step by step: what `clock` gained in each, less what it gains around none."""
+        """One run, call by call: what `clock` gained in each step, less what it gains around none."""
         for target, array in zip(self._in, inputs, strict=True):
             target[...] = array
-        gained = []
-        for at, count in ((0, 0), *((at, 1) for at in range(len(self.steps)))):
+        gained, nothing = [0] * len(self.steps), 0
+        for at in range(-1, len(self.calls)):
             begun = clock()
-            lib.ck_run(self._steps + at, count, self._bases, self._failed)
-            gained.append(clock() - begun)
-        return [max(time - gained[0], 0) for time in gained[1:]]
+            lib.ck_run(self._calls + max(at, 0), at >= 0, self._bases, self._failed)
+            passed = clock() - begun
+            if at < 0:
+                nothing = passed
+            else:
+                gained[self.calls[at].step] += max(passed - nothing, 0)
+        return gained
 
     def reset(self) -> None:
         for place, state in self._states:

@@ -11,6 +11,7 @@ import numpy as np
 import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Region, View
+from runtime.backends.strips import Flow
 from runtime.graph import Array, DType, Shape
 from runtime.strides import collapse
 
@@ -27,7 +28,7 @@ class Pending:
     """A step before the memory plan: `fields` fills the struct once every operand has a place.
 
     `operations` counts multiplications and additions of a matrix product. What a step with `blocks` reads and
-    writes is there from before the first of them until after the last.
+    writes is there from before the first of them until after the last. With a `flow` it may be run in parts.
     """
 
     source: str
@@ -38,6 +39,11 @@ class Pending:
     fields: Callable[[Locate, list[Any]], Fields]
     blocks: tuple[Block, ...] = ()
     operations: int = 0
+    flow: Flow | None = None
+
+    @property
+    def output(self) -> int:
+        return self.writes[0]
 
 
 Block = list[Pending]

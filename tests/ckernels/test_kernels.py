@@ -39,6 +39,7 @@ from runtime.backends.cpu import CpuBackend
 from runtime.backends.depthwise_blocks import in_blocks
 from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
+from runtime.backends.rings import Rings
 from runtime.control import If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import FLOATS, Array, DType, Graph, Node, Value
@@ -60,7 +61,10 @@ class GuardedEmitter(Emitter):
     it.
     """
 
-    def place(self, spans: Mapping[int, tuple[int, int]]) -> tuple[dict[int, flat.Place], list[flat.Memory]]:
+    def place(
+        self, spans: Mapping[int, tuple[int, int]], rings: Mapping[int, int]
+    ) -> tuple[dict[int, flat.Place], list[flat.Memory]]:
+        assert not rings
         places = {i: flat.Place(base, SKEW) for base, i in enumerate(spans)}
         memories = [flat.Memory(SKEW + self.values[i].nbytes + GUARD, "test") for i in spans]
         for memory in memories:
@@ -120,6 +124,19 @@ def assert_same(got: list[Array], want: list[Array], tolerance: float) -> None:
             np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance)
         else:
             np.testing.assert_array_equal(g, w)
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is run in up to three parts of its units."""
+    rng, whole = np.random.default_rng(11), Rings.calls
+
+    def calls(self: Rings, *given: Any) -> Iterator[flat.Call]:
+        for call in whole(self, *given):
+            cuts = sorted({0, *rng.integers(0, call.end, 2, endpoint=True).tolist(), call.end})
+            yield from (flat.Call(call.step, *ends) for ends in itertools.pairwise(cuts))
+
+    monkeypatch.setattr(Rings, "calls", calls)
 
 
 # -------------------------------------------------------------------- cases per operator
@@ -449,6 +466,12 @@ def test_a_kernel_computes_what_the_atom_means(row: ckernels.Row) -> None:
         assert_same(got, want, TOLERANCE.get(row.operator, 1e-6))
 
 
+@pytest.mark.usefixtures("in_parts")
+@pytest.mark.parametrize("row", [row for row in ROWS if row.operator in CASES], ids=lambda row: row.name)
+def test_a_kernel_computes_the_same_in_parts(row: ckernels.Row) -> None:
+    test_a_kernel_computes_what_the_atom_means(row)
+
+
 # -------------------------------------------------------------------- fused kernels
 
 
@@ -639,7 +662,7 @@ def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: in
 
 
 def test_every_operator_of_the_registry_has_cases() -> None:
-    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE", "LOOKUP"}
+    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE", "LOOKUP", "TURN"}
     assert len({row.name for row in ROWS}) == len(ROWS)
     portable = {(row.operator, row.dtype) for row in ROWS if row.isa == 0}
     twins = {(row.operator, {"S8": "Q8"}.get(row.dtype, row.dtype)) for row in ROWS}

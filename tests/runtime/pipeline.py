@@ -21,7 +21,8 @@ from runtime.errors import ModelError, RunError, UnsupportedError
 from runtime.graph import Array, Graph, Node
 from runtime.verify import check
 
-BACKEND = CpuBackend()
+BACKEND = CpuBackend(cache=4096)
+"""So small a cache that many models are run in strips."""
 MOST_WORK = 1 << 20
 """Elements that a model may touch in a run, so that it is run at all."""
 MOST_TRIPS = 20

@@ -53,7 +53,10 @@ def sample() -> list[tuple[Case, str]]:
 
 
 def test_every_operator_equals_the_reference_on_every_instruction_set() -> None:
-    backends, fused = [CpuBackend(features) for features in every_isa()], set()
+    backends, fused = (
+        [CpuBackend(features, cache) for features in every_isa() for cache in (None, 2048)],
+        set(),
+    )
     for case, dtype in sample():
         maker = Maker(case, dtype)
         atoms, inputs = read(maker.model()).atoms, maker.inputs()

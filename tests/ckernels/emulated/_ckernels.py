@@ -82,6 +82,7 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
     "RNG": ("ck_rng", {}),
     "IF": ("ck_if", {}),
     "WHILE": ("ck_while", {}),
+    "TURN": ("ck_turn", {}),
     "LOOP": ("ck_loop", {"slices": lambda p, _: p.n_slices, "stacked": lambda p, _: p.n_stacked}),
 }
 """Operator -> its parameter struct, and how many elements `ck.h` promises behind each pointer in it."""
@@ -96,6 +97,7 @@ class Image:
         self.data, self.rows = bytearray(), rows
         self.links: list[tuple[int, int]] = []
         self.calls: list[int] = []
+        self._known: dict[int, int] = {}
 
     def put(self, data: bytes) -> int:
         """Appends at the next address that every type may have."""
@@ -114,9 +116,11 @@ class Image:
         return at
 
     def struct(self, params: Any, operator: str, nr: int) -> int:
+        if (known := self._known.get(_address(params))) is not None:
+            return known  # several calls of one step
         kind, counts = STRUCTS[operator]
         value = ffi.cast(f"{kind} *", params)
-        at = self.put(bytes(ffi.buffer(value)))
+        at = self._known[_address(params)] = self.put(bytes(ffi.buffer(value)))
         for name, field in ffi.typeof(kind).fields:
             if field.type.kind == "pointer" and (pointer := getattr(value, name)) != ffi.NULL:
                 size = counts[name](value, nr) * ffi.sizeof(field.type.item)
@@ -202,10 +206,10 @@ class Lib:
 
     def ck_run(self, steps: Any, n_steps: int, bases: Any, failed: Any) -> int:
         image = Image(self._rows)
-        memories = [ffi.buffer(base, self._sizes[_address(base)]) for base in bases]
+        memories = [ffi.buffer(base, self._sizes[_address(base)]) for base in bases if base]
         places = [image.put(bytes(memory)) for memory in memories]
         used = len(image.data)
-        table = image.put(bytes(8 * len(places)))
+        table = image.put(bytes(8 * len(bases)))  # those of rings are set by the program
         image.links += [(table + 8 * i, place) for i, place in enumerate(places)]
         walk = image.steps(steps, n_steps)
         status, failed[0], after = self._machine.run(image, used, walk, n_steps, table)

@@ -404,29 +404,37 @@ static const maker MAKERS[] = {
 };
 enum { MOST_VALUES = 12, MOST_DEPTH = 2 };
 
+static ck_step whole(const ck_row *row, const void *params) {
+    return (ck_step){row->kernel, params, 0, ck_units(row->op, params)};
+}
+
 static ck_step step(program *p, int depth) {
     int32_t count;
     const ck_row *rows = ck_rows(&count), *row;
     do row = &rows[pick(&p->in, count)], count = count ? count : 1;
     while ((row->isa & ck_cpu_features()) != row->isa && p->in.at < p->in.end);
-    if ((row->isa & ck_cpu_features()) != row->isa) row = rows;
+    if ((row->isa & ck_cpu_features()) != row->isa || row->op == CK_TURN) row = rows;
     if (row->op == CK_IF || row->op == CK_WHILE || row->op == CK_LOOP) {
-        if (depth == MOST_DEPTH) return (ck_step){rows->kernel, raster(p, rows)};
+        if (depth == MOST_DEPTH) return whole(rows, raster(p, rows));
         const void *params = row->op == CK_IF      ? branch(p, depth + 1)
                              : row->op == CK_WHILE ? repeat(p, depth + 1)
                                                    : loop(p, depth + 1);
-        return (ck_step){row->kernel, params};
+        return whole(row, params);
     }
-    return (ck_step){row->kernel, MAKERS[row->op](p, row)};
+    return whole(row, MAKERS[row->op](p, row));
 }
 
 static void block(program *p, ck_block *out, int depth) {
-    ck_step *steps = keep(p, 2 * sizeof *steps);
-    out->n_steps = (int32_t)pick(&p->in, 3);
-    if (p->count > VALUES - 2 * STEPS - MOST_VALUES) out->n_steps = 0;
-    for (int32_t i = 0; i < out->n_steps; i++) {
-        if (p->count > VALUES - MOST_VALUES) out->n_steps = i;
-        else steps[i] = step(p, depth);
+    ck_step *steps = keep(p, 4 * sizeof *steps);
+    int64_t most = pick(&p->in, 3);
+    if (p->count > VALUES - 2 * STEPS - MOST_VALUES) most = 0;
+    for (; most && p->count <= VALUES - MOST_VALUES; most--) {
+        ck_step whole = step(p, depth), *part = &steps[out->n_steps++];
+        const int64_t cut = pick(&p->in, whole.end + 1);
+        *part = whole;
+        if (cut == 0 || cut == whole.end) continue;
+        part->end = whole.begin = cut;
+        steps[out->n_steps++] = whole;
     }
     out->steps = steps;
 }
