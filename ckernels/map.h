@@ -81,6 +81,17 @@ static int64_t element(const ck_view *view, const int64_t *index) {
     return at;
 }
 
+/* How many elements of a view follow each other in memory, from every multiple of them on. */
+static int64_t span_of(const int64_t *sizes, const ck_view *view) {
+    int64_t span = 1;
+    for (int d = 5; d >= 0; d--) {
+        if (sizes[d] == 1) continue;
+        if (view->strides[d] != span) break;
+        span *= sizes[d];
+    }
+    return span;
+}
+
 /* The elements of a block: whole innermost rows, where they begin with one and one fits. */
 static int64_t block_of(const ck_map *p, const int64_t *index) {
     const int64_t row = p->sizes[5];

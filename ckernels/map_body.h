@@ -133,11 +133,15 @@ static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, c
 #undef STORE
 }
 
-/* n elements of input j from `index` on: where they stand, or converted to `room`. */
-static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index, int n, char *const *bases, T *room) {
+/* n elements of input j from `index` on, the element `done` of the space: where they stand, or converted to
+ * `room`. */
+static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index, int64_t done, int n,
+                                char *const *bases, T *room) {
     const char *from = ck_at(p->inputs[j], bases);
-    if (p->dtypes[j] == OWN && p->views[j].strides[5] == 1 && index[5] + n <= p->sizes[5])
-        return (const T *)(const void *)from + element(&p->views[j], index);
+    if (p->dtypes[j] == OWN) {
+        const int64_t span = span_of(p->sizes, &p->views[j]);
+        if (done % span + n <= span) return (const T *)(const void *)from + element(&p->views[j], index);
+    }
     RUNS(p, p->views[j], index, n, NAMED(C, load)(room + filled, from, p->dtypes[j], at, step, run));
     return room;
 }
@@ -153,11 +157,11 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
     int32_t n_kept = 0;
     int64_t index[6] = {0};
     advance(p->sizes, index, begin);
-    const int64_t block = block_of(p, index);
+    const int64_t block = block_of(p, index), span = span_of(p->sizes, &p->output);
     char *out = ck_at(p->out, bases);
     for (int64_t done = begin; done < end; done += block) {
         const int n = (int)ck_min(block, end - done);
-        const int direct = p->out_dtype == OWN && p->output.strides[5] == 1 && index[5] + n <= p->sizes[5];
+        const int direct = p->out_dtype == OWN && done % span + n <= span;
         T *target = (T *)(void *)out + (direct ? element(&p->output, index) : 0);
         int depth = 0, again = 0;
         for (int32_t i = 0; i < p->n_instructions; i++) {
@@ -178,7 +182,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
             if (keep) room = kept[n_kept];
             top[depth] = room;
             if (instruction->op == CK_MAP_LOAD) {
-                top[depth] = NAMED(C, input)(p, instruction->input, index, n, bases, room);
+                top[depth] = NAMED(C, input)(p, instruction->input, index, done, n, bases, room);
             } else {
                 const T number = (T)instruction->ARGS[0];
                 for (int x = 0; x < n; x++) room[x] = number;

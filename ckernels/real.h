@@ -39,10 +39,10 @@ static inline float ck_exp(float x) {
     return y * ck_float_of((uint32_t)(half + 127) << 23) * ck_float_of((uint32_t)(power - half + 127) << 23);
 }
 
-/* 1 / (1 + e^-x), 1.5: as above, of an exponent that stays normal. */
+/* 1 / (1 + e^-x), 2.4: as above, but a power of 2 is normal or infinite. */
 static inline float ck_logistic(float x) {
     const float shift = 0x1.8p23f;
-    float t = x < -88.0f ? 88.0f : -x;
+    float t = x < -89.0f ? 89.0f : -x;
     t = t < -87.0f ? -87.0f : t;
     const float shifted = t * 0x1.715476p0f + shift, n = shifted - shift;
     const float r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -56,10 +56,10 @@ static inline float ck_logistic(float x) {
     return 1.0f / (1.0f + y * ck_float_of((ck_bits_of(shifted) + 127) << 23));
 }
 
-/* x P(x^2) / Q(x^2), which is 1 where x is held. Here and in ck_erf P and Q are the quotient of least relative
+/* 5.5: x P(x^2) / Q(x^2), a bit more than 1, and cut, where x is held. Here and in ck_erf P and Q are the quotient of least relative
  * error, by Lawson's weights on Chebyshev's points. */
 static inline float ck_tanh(float x) {
-    const float size = fabsf(x), t = size > 9.02f ? 9.02f : size, z = t * t;
+    const float size = fabsf(x), t = size > 9.3f ? 9.3f : size, z = t * t;
     float p = 1.33194327e-08f;
     p = p * z + 2.05839315e-05f;
     p = p * z + 0.00349407084f;
@@ -76,7 +76,7 @@ static inline float ck_tanh(float x) {
 
 /* The same. */
 static inline float ck_erf(float x) {
-    const float size = fabsf(x), t = size > 3.93f ? 3.93f : size, z = t * t;
+    const float size = fabsf(x), t = size > 4.05f ? 4.05f : size, z = t * t;
     float p = 2.04191838e-06f;
     p = p * z + 0.000284764654f;
     p = p * z + 0.00377845881f;

@@ -79,6 +79,21 @@ def _logistic(x: Array) -> Array:
     return result
 
 
+def _gelu(x: Array) -> Array:
+    result: Array = x * (0.5 + 0.5 * np.frompyfunc(math.erf, 1, 1)(x * math.sqrt(0.5)).astype(x.dtype))
+    return result
+
+
+def _gelu_tanh(x: Array) -> Array:
+    result: Array = x * (0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return result
+
+
+def _hard_swish(x: Array) -> Array:
+    result: Array = x * np.clip(x + 3, 0, 6) / 6
+    return result
+
+
 def _leading_zeros(x: Array) -> Array:
     """Of the 32 bits of x; `frexp` gives the bit length, exactly, for every u32."""
     bits: Array = np.frexp(x.astype(np.uint32).astype(np.float64))[1]
@@ -107,6 +122,10 @@ ROWS = (
     Primitive("tanh", 1, FLOAT, np.tanh, "hyperbolic tangent"),
     Primitive("logistic", 1, FLOAT, _logistic, "1 / (1 + exp(-a))"),
     Primitive("erf", 1, FLOAT, np.frompyfunc(math.erf, 1, 1), "the error function"),
+    Primitive("silu", 1, FLOAT, lambda a: a * _logistic(a), "a / (1 + exp(-a))"),
+    Primitive("hard_swish", 1, FLOAT, _hard_swish, "a * min(max(a + 3, 0), 6) / 6"),
+    Primitive("gelu", 1, FLOAT, _gelu, "a * (1 + erf(a / sqrt(2))) / 2"),
+    Primitive("gelu_tanh", 1, FLOAT, _gelu_tanh, "gelu with tanh(sqrt(2 / pi) (a + 0.044715 a^3)) for erf"),
     Primitive("atan2", 2, FLOAT, np.arctan2, "the angle of the point (b, a), -pi..pi"),
     Primitive("floor", 1, FLOAT, np.floor, "to the integer below"),
     Primitive("ceil", 1, FLOAT, np.ceil, "to the integer above"),

@@ -8,6 +8,7 @@ kernel computes.
     RASTER (pad) -> RASTER (patches) -> REDUCE                                =>  INDIRECT_REDUCE
     MAPs and GATHERs of constants from byte to byte (tabulate.py)             =>  LOOKUP
     MAP -> MAP (join_maps.py)                                                 =>  MAP
+    instructions of a MAP (superinstructions.py)                              =>  one of them
 
 The patches of a depthwise convolution may also be a view of the GEMM itself, where one suffices.
 All replace the gathered patches by a table that says where each chunk of them stands in the input.
@@ -24,6 +25,7 @@ import numpy as np
 from runtime.atoms import Clamp, Gemm, Map, Raster, Reduce, Region, Requantize, View
 from runtime.backends.join_maps import join_maps
 from runtime.backends.reference import window
+from runtime.backends.superinstructions import shorten
 from runtime.backends.tabulate import tabulate
 from runtime.control import map_subgraphs
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Table
@@ -57,7 +59,7 @@ def fuse(graph: Graph) -> Graph:
         if done.isdisjoint(node.outputs):
             nodes.append(finder.fused(node))
             done |= set(nodes[-1].outputs)
-    joined = join_maps(graph.with_nodes(tuple(nodes)))
+    joined = shorten(join_maps(graph.with_nodes(tuple(nodes))))
     return joined.with_nodes(tuple(live(list(joined.nodes), graph.ends)))
 
 

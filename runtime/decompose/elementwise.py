@@ -232,11 +232,7 @@ UNARY: dict[str, Program] = {
     "EXP": call("exp", load(0)),
     "SQRT": call("sqrt", load(0)),
     "RSQRT": call("rsqrt", load(0)),
-    "HARD_SWISH": call(
-        "div",
-        call("mul", load(0), call("clamp", call("add", load(0), const(3.0)), args=(0.0, 6.0))),
-        const(6.0),
-    ),
+    "HARD_SWISH": call("hard_swish", load(0)),
 }
 UNARY |= {
     "RELU_0_TO_1": call("clamp", load(0), args=(0.0, 1.0)),
@@ -280,16 +276,7 @@ def _real(low: Lowering) -> Program:
     return UNARY[low.node.op]
 
 
-def _half_of(share: Program) -> Program:
-    """x / 2 times (1 + share)."""
-    return call("mul", call("mul", const(0.5), load(0)), call("add", const(1.0), share))
-
-
-_CUBE = call("mul", const(0.044715), call("mul", load(0), call("square", load(0))))
-GELU = {
-    False: _half_of(call("erf", call("mul", load(0), const(math.sqrt(0.5))))),
-    True: _half_of(call("tanh", call("mul", const(math.sqrt(2 / math.pi)), call("add", load(0), _CUBE)))),
-}
+GELU = {False: call("gelu", load(0)), True: call("gelu_tanh", load(0))}
 """By whether it is approximate."""
 
 

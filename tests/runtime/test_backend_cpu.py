@@ -85,7 +85,11 @@ ULPS = {
     "tanh": 8,
     "logistic": 8,
     "rsqrt": 2,
-    "erf": 2,
+    "erf": 4,
+    "silu": 8,
+    "hard_swish": 2,
+    "gelu": 8,
+    "gelu_tanh": 8,
     "atan2": 2,
 }
 
@@ -117,7 +121,8 @@ def test_every_primitive_equals_its_definition(name: str, compute: str) -> None:
     (got,), (want,) = CpuBackend().lower(graph).run(arrays), reference.run(graph, arrays)
     if name in ULPS:
         with np.errstate(all="ignore"):
-            np.testing.assert_allclose(got, want, rtol=ULPS[name] * 2**-23, atol=1e-37)
+            lost = 1e-6 if name.startswith("gelu") else 1e-37  # 1 - erf loses what is far below 1
+            np.testing.assert_allclose(got, want, rtol=ULPS[name] * 2**-23, atol=lost)
     else:
         np.testing.assert_array_equal(got, want)
 
