@@ -92,6 +92,13 @@ static int64_t span_of(const int64_t *sizes, const ck_view *view) {
     return span;
 }
 
+/* The innermost rows that n elements from an index on are, where they are whole and a step of strides[4] apart; or
+ * 0. */
+static int64_t rows_of(const int64_t *sizes, const int64_t *index, int n) {
+    const int64_t rows = n / sizes[5];
+    return index[5] == 0 && n == rows * sizes[5] && index[4] + rows <= sizes[4] ? rows : 0;
+}
+
 /* The elements of a block: whole innermost rows, where they begin with one and one fits. */
 static int64_t block_of(const ck_map *p, const int64_t *index) {
     const int64_t row = p->sizes[5];

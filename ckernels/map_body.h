@@ -133,16 +133,32 @@ static void NAMED(C, store)(char *to, int32_t dtype, int64_t at, int64_t step, c
 #undef STORE
 }
 
+/* Rows of `width` elements. */
+static void NAMED(C, rows)(T *to, int64_t to_step, const T *from, int64_t from_step, int64_t rows, int64_t width) {
+    for (int64_t row = 0; row < rows; row++, to += to_step, from += from_step)
+        for (int64_t i = 0; i < width; i++) to[i] = from[i];
+}
+
 /* n elements of input j from `index` on, the element `done` of the space: where they stand, or converted to
  * `room`. */
 static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index, int64_t done, int n,
                                 char *const *bases, T *room) {
     const char *from = ck_at(p->inputs[j], bases);
+    const ck_view *view = &p->views[j];
+    const int64_t width = p->sizes[5], rows = p->dtypes[j] == OWN ? rows_of(p->sizes, index, n) : 0;
+    const T *at = (const T *)(const void *)from + element(view, index);
     if (p->dtypes[j] == OWN) {
-        const int64_t span = span_of(p->sizes, &p->views[j]);
-        if (done % span + n <= span) return (const T *)(const void *)from + element(&p->views[j], index);
+        const int64_t span = span_of(p->sizes, view);
+        if (done % span + n <= span) return at;
     }
-    RUNS(p, p->views[j], index, n, NAMED(C, load)(room + filled, from, p->dtypes[j], at, step, run));
+    if (rows && view->strides[5] == 1) {
+        NAMED(C, rows)(room, width, at, view->strides[4], rows, width);
+    } else if (rows && view->strides[5] == 0) {
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t i = 0; i < width; i++) room[row * width + i] = at[row * view->strides[4]];
+    } else {
+        RUNS(p, *view, index, n, NAMED(C, load)(room + filled, from, p->dtypes[j], at, step, run));
+    }
     return room;
 }
 
@@ -190,7 +206,10 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
             if (keep) constant[n_kept++].at = i, constant[again++].block = top[depth];
             depth++;
         }
-        if (top[0] != target || !direct)
+        const int64_t *steps = p->output.strides, rows = p->out_dtype == OWN ? rows_of(p->sizes, index, n) : 0;
+        if (!direct && rows && steps[5] == 1)
+            NAMED(C, rows)((T *)(void *)out + element(&p->output, index), steps[4], top[0], p->sizes[5], rows, p->sizes[5]);
+        else if (top[0] != target || !direct)
             RUNS(p, p->output, index, n, NAMED(C, store)(out, p->out_dtype, at, step, top[0] + filled, run));
         advance(p->sizes, index, n);
     }
