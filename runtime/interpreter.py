@@ -79,6 +79,7 @@ class Interpreter:
             raise ValueError(str(error)) from error
         self._inputs, self._outputs = self._graph.inputs, self._graph.outputs
         self._program: Program | None = None
+        self._given: dict[int, Array] = {}
         self._arrays: dict[int, Array] = dict(self._graph.constants())
         self._constants: frozenset[int] = frozenset()
         self._others: dict[int, Interpreter] = {}
@@ -111,9 +112,9 @@ class Interpreter:
             raise RuntimeError(str(error)) from error
         self._arrays = dict(self._graph.constants())
         self._let_go()
-        for i in (*self._graph.inputs, *self._graph.outputs):
-            value = self._graph.values[i]
-            self._arrays[i] = np.zeros(value.shape, value.dtype.numpy)
+        self._arrays |= zip(self._graph.outputs, self._program.made, strict=True)
+        self._given = dict(zip(self._graph.inputs, self._program.given, strict=True))
+        self._arrays |= self._given
 
     def _let_go(self) -> None:
         """The program has its own weights: what can be read again from the file is not kept."""
@@ -151,7 +152,7 @@ class Interpreter:
         if shape == self._shape(input_index):
             return
         self._model = replace(self._model, input_shapes={**self._model.input_shapes, input_index: shape})
-        self._program = None
+        self._program, self._given = None, {}
         for i in (*self._inputs, *self._outputs):
             self._arrays.pop(i, None)
 
@@ -162,10 +163,9 @@ class Interpreter:
         if self._program is None:
             raise RuntimeError("invoke() before allocate_tensors()")
         try:
-            outputs = self._program.run_checked([self._arrays[i] for i in self._inputs])
+            self._program.execute()
         except EngineError as error:
             raise RuntimeError(str(error)) from error
-        self._arrays.update(zip(self._graph.outputs, outputs, strict=True))
 
     def reset_all_variables(self) -> None:
         """Variable tensors are as before the first run; RuntimeError before `allocate_tensors`."""
@@ -179,25 +179,26 @@ class Interpreter:
         """Copies `value` into an input. Raises ValueError for another shape or type, or a tensor that is no
         input.
         """
+        array, target = np.asarray(value), self._given.get(tensor_index)
+        if target is not None and array.dtype == target.dtype and array.shape == target.shape:
+            target[...] = array
+            return
         if tensor_index not in self._inputs:
             raise ValueError(f"tensor {tensor_index} is no input: expected one of {list(self._inputs)}")
-        target, array = self._array(tensor_index), np.asarray(value)
+        target = self._array(tensor_index)
         name = self._graph.values[tensor_index].name
         if array.dtype != target.dtype:
             raise ValueError(
                 f"input {tensor_index} ({name}): expected type {target.dtype}, got {array.dtype}"
             )
-        if array.shape != target.shape:
-            raise ValueError(
-                f"input {tensor_index} ({name}): expected shape {target.shape}, got {array.shape}"
-            )
-        target[...] = array
+        raise ValueError(f"input {tensor_index} ({name}): expected shape {target.shape}, got {array.shape}")
 
     def get_tensor(self, tensor_index: int, subgraph_index: int = 0) -> Array:
         """A copy of an input, output or constant. Raises ValueError for any other tensor."""
         if subgraph_index:
             raise ValueError(f"subgraph {subgraph_index}: only tensors of the first can be read by index")
-        return self._array(tensor_index).copy()
+        array = self._arrays.get(tensor_index)
+        return (self._array(tensor_index) if array is None else array).copy()
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
         """A function that gives the array itself: writing to that of an input sets it, without a copy.

@@ -49,6 +49,21 @@ class Program:
         with self._lock:
             return self._executor.run(arrays)
 
+    @property
+    def given(self) -> Sequence[Array]:
+        """The arrays that `execute` reads, one for each input; they are zeros at first."""
+        return self._executor.given
+
+    @property
+    def made(self) -> Sequence[Array]:
+        """The arrays that `execute` fills, one for each output."""
+        return self._executor.made
+
+    def execute(self) -> None:
+        """`run` on what is in `given`, without a copy on either side."""
+        with self._lock:
+            self._executor.execute()
+
     def reset(self) -> None:
         """A model that keeps variable tensors from run to run has those of its first run again."""
         with self._lock:

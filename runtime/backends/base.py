@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from runtime.graph import Array, DType, Shape, Value
 from runtime.pairs import seen
@@ -33,22 +36,38 @@ class TensorInfo:
         return TensorInfo(value.name, shape, dtype, scale, zero_point)
 
 
-class Executor(Protocol):
-    """A compiled model. `inputs` and `outputs` are in the order of the model file."""
+def zeros(tensors: Sequence[TensorInfo]) -> list[Array]:
+    return [np.zeros(tensor.shape, tensor.dtype.numpy) for tensor in tensors]
+
+
+class Executor(ABC):
+    """A compiled model. `inputs` and `outputs` are in the order of the model file, and so are the arrays of
+    the executor's own that `given` and `made` name: a run reads the one, which stay as they are, and fills
+    the other, which stay until the next. All are zeros at first.
+    """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    given: Sequence[Array]
+    made: Sequence[Array]
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Outputs, each an array of its own, for arrays of the right shapes and types. Raises RunError.
+    @abstractmethod
+    def execute(self) -> None:
+        """One run. Raises RunError. A model with states finds what the last run left.
 
-        One thread at a time: `Program` sees to it. A model with states finds what the last run left.
+        One thread at a time: `Program` sees to it.
         """
-        ...
 
+    @abstractmethod
     def reset(self) -> None:
         """Variable tensors are as before the first run; resource variables stay, as TFLite has it."""
-        ...
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs, each an array of its own, for arrays of the right shapes and types. Raises RunError."""
+        for target, array in zip(self.given, inputs, strict=True):
+            target[...] = array
+        self.execute()
+        return [array.copy() for array in self.made]
 
 
 class Backend(Protocol):

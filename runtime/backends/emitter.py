@@ -21,7 +21,7 @@ from ckernels import ffi, lib
 from runtime import memory, packed
 from runtime.atoms import Raster, Region, View
 from runtime.backends import atom_steps, control_steps, strips
-from runtime.backends.flat import ARENA, CONSTANTS, FlatProgram, Memory, Place, Slot, Step
+from runtime.backends.flat import ARENA, CONSTANTS, INPUTS, RINGS, FlatProgram, Memory, Place, Slot, Step
 from runtime.backends.rings import Rings
 from runtime.backends.steps import Block, Fields, Locate, Packed, Pending, array_of, region_of
 from runtime.backends.strips import DEFAULT_CACHE, Flow, Group, groups
@@ -225,7 +225,7 @@ class Emitter:
     def finish(self) -> FlatProgram:
         self.keep_states()
         cut = groups(self.steps, self.facts(), self.cache)
-        rings = Rings(cut, CONSTANTS + 1)
+        rings = Rings(cut, RINGS)
         places, memories = self.place(self.lifetimes(cut), rings.lengths)
         steps = []
         for number, step in enumerate(self.steps):
@@ -291,18 +291,23 @@ class Emitter:
     def place(
         self, spans: Mapping[int, tuple[int, int]], rings: Mapping[int, int]
     ) -> tuple[dict[int, Place], list[Memory]]:
-        """A place for every value: constants side by side, all others in an arena that they share over
-        time. `rings` says of how many elements a value needs a place for, where that is not all.
+        """A place for every value: inputs side by side, constants too, all others in an arena that they share
+        over time. `rings` says of how many elements a value needs a place for, where that is not all.
         """
-        alive = [i for i in spans if self.values[i].data is None and i not in self._late]
+        given = dict.fromkeys(self.root(i) for i in self.graph.inputs)
+        alive = [i for i in spans if self.values[i].data is None and i not in self._late and i not in given]
         sizes = [rings.get(i, self.values[i].elements) * self.values[i].dtype.size for i in alive]
         self.layout = memory.plan([memory.Block(s, *spans[i]) for s, i in zip(sizes, alive, strict=True)])
         places = {i: Place(ARENA, offset) for i, offset in zip(alive, self.layout.offsets, strict=True)}
+        room = 0
+        for i in given:
+            places[i] = Place(INPUTS, room)
+            room += aligned(self.values[i].nbytes)
         size = 0
         for i in spans.keys() - places.keys():
             places[i] = Place(CONSTANTS, size)
             size += aligned(self.values[i].nbytes)
-        return places, [Memory(self.layout.size, "arena"), self.weights(places, size)]
+        return places, [Memory(self.layout.size, "arena"), self.weights(places, size), Memory(room, "inputs")]
 
     def weights(self, places: Mapping[int, Place], size: int) -> Memory:
         """The constants: in a file that processes share, else in memory of our own."""

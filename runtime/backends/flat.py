@@ -16,14 +16,14 @@ import numpy as np
 import ckernels
 from ckernels import ffi, lib
 from runtime import memory
-from runtime.backends.base import TensorInfo
+from runtime.backends.base import Executor, TensorInfo
 from runtime.control import MAX_TRIPS
 from runtime.errors import RunError
 from runtime.graph import Array, Value
 from runtime.pairs import seen
 
-ARENA, CONSTANTS = 0, 1
-"""The base addresses of a program, by their index in `ck_operand.base`."""
+ARENA, CONSTANTS, INPUTS, RINGS = 0, 1, 2, 3
+"""The base addresses of a program, by their index in `ck_operand.base`; from RINGS on those of rings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Memory:
         return self.bytes[offset : offset + value.nbytes].view(dtype.numpy).reshape(shape)
 
 
-class FlatProgram:
+class FlatProgram(Executor):
     """Executor of `calls` of `steps`, which keep `n_rings` base addresses; `inputs` and `outputs` say where
     the values of the graph's ends are.
 
@@ -124,26 +124,26 @@ class FlatProgram:
         kernels = [(step.row.kernel, step.params) for step in steps]
         self._calls = ffi.new("ck_step[]", [(*kernels[call.step], call.begin, call.end) for call in calls])
         self._bases = ffi.new("char *[]", [*(m.pointer for m in memories), *[ffi.NULL] * n_rings])
-        self._failed = ffi.new("int32_t *")
-        self._in = [memories[place.base].view(place.offset, value) for place, value in inputs]
-        self._out = [memories[place.base].view(place.offset, value) for place, value in outputs]
+        self._n_calls, self._failed = len(calls), ffi.new("int32_t *")
+        self.given = [memories[place.base].view(place.offset, value) for place, value in inputs]
+        self.made = [memories[place.base].view(place.offset, value) for place, value in outputs]
+        for (place, _), array in zip((*inputs, *outputs), (*self.given, *self.made), strict=True):
+            if place.base != CONSTANTS:
+                array[...] = 0
         self._states = [(memories[s.place.base].bytes[s.place.offset :], s) for s in states]
-        for place, state in self._states:
-            _fill(place, state.initial)
+        for room, state in self._states:
+            _fill(room, state.initial)
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Copies inputs in, crosses into C once, without the GIL, and copies outputs out."""
-        for target, array in zip(self._in, inputs, strict=True):
-            target[...] = array
-        status = lib.ck_run(self._calls, len(self.calls), self._bases, self._failed)
-        if status != lib.CK_OK:
+    def execute(self) -> None:
+        """Crosses into C once, without the GIL."""
+        status = lib.ck_run(self._calls, self._n_calls, self._bases, self._failed)
+        if status:
             step = self.steps[self.calls[self._failed[0]].step]
             raise RunError(f"{step.source}: {FAILURES[status]}")
-        return [view.copy() for view in self._out]
 
     def times(self, inputs: Sequence[Array], clock: Callable[[], int]) -> list[int]:
         """One run, call by call: what `clock` gained in each step, less what it gains around none."""
-        for target, array in zip(self._in, inputs, strict=True):
+        for target, array in zip(self.given, inputs, strict=True):
             target[...] = array
         gained, nothing = [0] * len(self.steps), 0
         for at in range(-1, len(self.calls)):

@@ -4,14 +4,13 @@ protocol.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.backends import reference
-from runtime.backends.base import TensorInfo
-from runtime.graph import Array, Graph
+from runtime.backends.base import Executor, TensorInfo, zeros
+from runtime.graph import Graph
 from runtime.pairs import as_seen, in_floats
 
 if TYPE_CHECKING:
@@ -30,21 +29,21 @@ class ReferenceBackend:
         return ReferenceExecutor(model.atoms)
 
 
-class ReferenceExecutor:
+class ReferenceExecutor(Executor):
     def __init__(self, graph: Graph) -> None:
         self.inputs = tuple(TensorInfo.of(graph.values[i]) for i in graph.inputs)
         self.outputs = tuple(TensorInfo.of(graph.values[i]) for i in graph.outputs)
+        self.given, self.made = zeros(self.inputs), zeros(self.outputs)
         self._graph = graph
         self._states = [state.initial for state in graph.states]
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
+    def execute(self) -> None:
         values = self._graph.values
-        given = [in_floats(array, values[i]) for i, array in zip(self._graph.inputs, inputs, strict=True)]
+        given = [in_floats(array, values[i]) for i, array in zip(self._graph.inputs, self.given, strict=True)]
         outputs, states = reference.step(self._graph, given, self._states)
         self._states = [state.copy() for state in states]
-        return [
-            as_seen(output, values[i]).copy() for i, output in zip(self._graph.outputs, outputs, strict=True)
-        ]
+        for made, i, output in zip(self.made, self._graph.outputs, outputs, strict=True):
+            made[...] = as_seen(output, values[i])
 
     def reset(self) -> None:
         for i, state in enumerate(self._graph.states):

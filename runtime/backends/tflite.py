@@ -12,15 +12,14 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtime.backends import tflite_rehearsal as rehearsal
-from runtime.backends.base import TensorInfo
+from runtime.backends.base import Executor, TensorInfo, zeros
 from runtime.errors import RunError, UnsupportedError
-from runtime.graph import Array, DType
+from runtime.graph import DType
 from runtime.importers import format_of
 
 if TYPE_CHECKING:
@@ -105,24 +104,26 @@ def interpreter_module() -> Any:
     )
 
 
-class TfliteExecutor:
+class TfliteExecutor(Executor):
     """A TFLite interpreter behind the shape of an Executor."""
 
     def __init__(self, interpreter: Any) -> None:
         self._interpreter = interpreter
         self.inputs = tuple(map(_info, interpreter.get_input_details()))
         self.outputs = tuple(map(_info, interpreter.get_output_details()))
+        self.given, self.made = zeros(self.inputs), zeros(self.outputs)
         self._inputs = [detail["index"] for detail in interpreter.get_input_details()]
         self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
+    def execute(self) -> None:
         try:
-            for index, array in zip(self._inputs, inputs, strict=True):
+            for index, array in zip(self._inputs, self.given, strict=True):
                 self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise RunError(f"tflite: {error}") from error
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+        for index, array in zip(self._outputs, self.made, strict=True):
+            array[...] = self._interpreter.get_tensor(index)
 
     def reset(self) -> None:
         self._interpreter.reset_all_variables()

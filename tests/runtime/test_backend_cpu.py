@@ -174,7 +174,7 @@ def chain(length: int, size: int = 1000) -> Graph:
     return Graph(values, nodes, (0,), (length,))
 
 
-def test_a_long_chain_runs_in_two_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_chain_runs_in_one_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: dict[str, int] = {}
 
     class Counted(flat.Memory):
@@ -184,7 +184,7 @@ def test_a_long_chain_runs_in_two_buffers(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("runtime.backends.emitter.Memory", Counted)
     program = CpuBackend().lower(chain(20))
-    assert sizes == {"arena": 2 * 4032, "weights": 0}
+    assert sizes == {"arena": 4032, "weights": 0, "inputs": 4032}
     np.testing.assert_array_equal(program.run([np.zeros(1000, np.float32)])[0], np.full(1000, 20, np.float32))
 
 
@@ -282,7 +282,7 @@ def test_instruction_sets_agree(name: str) -> None:
 def test_no_memory_is_an_error_that_names_what() -> None:
     ckernels.lib.ck_fail_alloc(1)
     try:
-        with pytest.raises(RunError, match="no memory for the arena of the model: 8064 bytes"):
+        with pytest.raises(RunError, match="no memory for the arena of the model: 4032 bytes"):
             CpuBackend().lower(chain(3))
     finally:
         ckernels.lib.ck_fail_alloc(0)

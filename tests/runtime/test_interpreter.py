@@ -56,6 +56,25 @@ def plain(details: Any) -> Any:
     return [plain(item) for item in details] if isinstance(details, list) else details
 
 
+@BOTH
+def test_inputs_stay_over_a_run_and_outputs_until_the_next(make: Make) -> None:
+    interpreter = ready(make)
+    (x,), (y,) = interpreter.get_input_details(), interpreter.get_output_details()
+    first, second = (np.random.default_rng(seed).integers(-128, 128, x["shape"], np.int8) for seed in (0, 1))
+    interpreter.set_tensor(x["index"], first)
+    interpreter.invoke()
+    np.testing.assert_array_equal(interpreter.get_tensor(x["index"]), first)
+    answer = interpreter.get_tensor(y["index"])
+    interpreter.set_tensor(x["index"], second)
+    np.testing.assert_array_equal(interpreter.get_tensor(y["index"]), answer)
+    interpreter.invoke()
+    assert (interpreter.get_tensor(y["index"]) != answer).any()
+    interpreter.set_tensor(x["index"], first)
+    interpreter.invoke()
+    interpreter.invoke()  # without setting it again
+    np.testing.assert_array_equal(interpreter.get_tensor(y["index"]), answer)
+
+
 @pytest.mark.parametrize("path", [DIGITS, TELEMETRY], ids=lambda path: path.stem)
 def test_details_are_the_same(path: Path) -> None:
     ours, tflite = ready(Interpreter, path), ready(theirs, path)

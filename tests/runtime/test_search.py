@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.backends.base import TensorInfo
+from runtime.backends.base import Executor, TensorInfo
 from runtime.compile import Model
 from runtime.errors import ModelError, RunError, UnsupportedError
 from runtime.graph import Array, DType
@@ -33,7 +33,7 @@ class Clock:
 
 
 @dataclass
-class Fake:
+class Fake(Executor):
     """A backend whose runs take the given times, one after the other and the last for ever, or that fails."""
 
     name: str
@@ -46,6 +46,8 @@ class Fake:
     runs: int = 0
     inputs: tuple[TensorInfo, ...] = (TensorInfo("x", (2,), DType.I8),)
     outputs: tuple[TensorInfo, ...] = ()
+    given: Sequence[Array] = field(default_factory=lambda: [np.ones(2, np.int8)])
+    made: Sequence[Array] = ()
     seen: list[Any] = field(default_factory=list)
 
     def version(self) -> str:
@@ -57,13 +59,15 @@ class Fake:
         self.compiled += 1
         return self
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
+    def execute(self) -> None:
         if self.fails_to_run:
             raise self.fails_to_run
-        self.seen.append(inputs)
+        self.seen.append([array.copy() for array in self.given])
         self.clock.now += self.times[min(self.runs, len(self.times) - 1)]
         self.runs += 1
-        return []
+
+    def reset(self) -> None:
+        raise AssertionError("nothing here keeps a state")
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_stepping_through_a_program_is_running_it() -> None:
     picture = np.random.default_rng(0).integers(-128, 128, (1, 8, 8, 1), np.int8)
     expected = program.run([picture])
     program.times([picture], Ticks())
-    for got, want in zip(program._out, expected, strict=True):
+    for got, want in zip(program.made, expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
 
