@@ -6,7 +6,7 @@
 #define KERNEL(type, isa) KERNEL_(type, isa)
 #define KERNEL_(type, isa) ck_##type##_reduce__##isa
 
-enum { LANES = 64, PARTS = 8 };
+enum { LANES = 64, PARTS = 32 };
 
 static void put(char *out, int32_t dtype, int64_t at, int64_t value) {
     switch (dtype) {

@@ -79,27 +79,33 @@ static void NAMED(NAME, extremes)(const ck_reduce *p, const T *in, const int32_t
     }
 }
 
-/* Two partial results of the same op. */
-static A NAMED(NAME, both)(int32_t op, A x, A y) {
-    switch (op) {
-        case CK_SUM: return SUM(x, y);
-        case CK_PROD: return PRODUCT(x, y);
-        case CK_MAX: return y > x || IS_NAN(x) ? y : x;
-        case CK_MIN: return y < x || IS_NAN(x) ? y : x;
-        case CK_ANY: return x != 0 || y != 0;
-        default: return x != 0 && y != 0;
-    }
-}
-
+/* A row of at least PARTS elements: PARTS sums side by side, what is left behind the last whole part, and the sums
+ * by halves. */
 static A NAMED(NAME, row)(int32_t op, const T *in, int64_t axis) {
-    A acc[PARTS] = {0}, rest[1] = {0};
-    const int64_t even = axis / PARTS;
-    NAMED(NAME, columns)(op, in, NULL, NULL, even, PARTS, PARTS, acc, NULL);
-    for (int i = 1; i < PARTS; i++) acc[0] = NAMED(NAME, both)(op, acc[0], acc[i]);
-    if (axis > even * PARTS) {
-        NAMED(NAME, columns)(op, in + even * PARTS, NULL, NULL, axis - even * PARTS, 1, 1, rest, NULL);
-        acc[0] = NAMED(NAME, both)(op, acc[0], rest[0]);
+    A acc[PARTS] = {0};
+    NAMED(NAME, columns)(op, in, NULL, NULL, axis / PARTS, PARTS, PARTS, acc, NULL);
+    const T *left = in + axis / PARTS * PARTS;
+#define TOGETHER(UPDATE)                               \
+    do {                                               \
+        for (int64_t i = 0; i < axis % PARTS; i++) {   \
+            const A v = left[i];                       \
+            acc[i] = (UPDATE);                         \
+        }                                              \
+        for (int width = PARTS / 2; width; width /= 2) \
+            for (int i = 0; i < width; i++) {          \
+                const A v = acc[i + width];            \
+                acc[i] = (UPDATE);                     \
+            }                                          \
+    } while (0)
+    switch (op) {
+        case CK_SUM: TOGETHER(SUM(acc[i], v)); break;
+        case CK_PROD: TOGETHER(PRODUCT(acc[i], v)); break;
+        case CK_MAX: TOGETHER(v > acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
+        case CK_MIN: TOGETHER(v < acc[i] || IS_NAN(acc[i]) ? v : acc[i]); break;
+        case CK_ANY: TOGETHER(acc[i] != 0 || v != 0); break;
+        case CK_ALL: TOGETHER(acc[i] != 0 && v != 0); break;
     }
+#undef TOGETHER
     return acc[0];
 }
 

@@ -52,13 +52,19 @@ def highest_of(low: Lowering) -> int:
     return low.emit(Reduce("max", rows, depth, 1), low.node.inputs, low.temp(per_row, low.x.value(0).dtype))
 
 
+_RECIPROCAL = call("div", const(1.0), load(0))
+"""Once for each row, for divisions are slow."""
+
+
 def float_softmax(low: Lowering) -> None:
     rows, depth, per_row = rows_of(low)
     below = call("mul", call("sub", load(0), load(1)), const(float(low.x.attr("beta"))))
     shares = low.temp(low.out.shape, DType.F32)
     low.map(call("exp", below), [low.node.inputs[0], highest_of(low)], shares)
     sums = low.emit(Reduce("sum", rows, depth, 1), [shares], low.temp(per_row, DType.F32))
-    low.map(call("div", load(0), load(1)), [shares, sums])
+    low.map(
+        call("mul", load(0), load(1)), [shares, low.map(_RECIPROCAL, [sums], low.temp(per_row, DType.F32))]
+    )
 
 
 def integer_softmax(low: Lowering) -> None:

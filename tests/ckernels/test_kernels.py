@@ -33,7 +33,7 @@ from runtime.atoms import (
     Sort,
     View,
 )
-from runtime.backends import flat, reference
+from runtime.backends import flat, reference, strips
 from runtime.backends.byte_pairs import pair_of
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.depthwise_blocks import in_blocks
@@ -470,6 +470,29 @@ def test_a_kernel_computes_what_the_atom_means(row: ckernels.Row) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.operator in CASES], ids=lambda row: row.name)
 def test_a_kernel_computes_the_same_in_parts(row: ckernels.Row) -> None:
     test_a_kernel_computes_what_the_atom_means(row)
+
+
+def products(m: int, widths: Sequence[int], rng: np.random.Generator) -> Graph:
+    """Matrix products that flow into each other, each by a constant."""
+    values, nodes = [Value("x", (m, widths[0]), DType.F32)], list[Node]()
+    for k, n in itertools.pairwise(widths):
+        a, views = len(values) - 1, (dense((1, m, k)), dense((1, k, n)), dense((1, m, n)))
+        weights = some(rng, (k, n), DType.F32)
+        values += [Value("w", (k, n), DType.F32, data=weights), Value("y", (m, n), DType.F32)]
+        nodes.append(Node("GEMM", (a, a + 1), (a + 2,), Gemm(1, m, n, k, *views, Clamp()), f"GEMM#{a}"))
+    return Graph(tuple(values), tuple(nodes), (0,), nodes[-1].outputs)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.operator == "TURN"], ids=lambda row: row.name)
+def test_a_turn_leads_through_a_ring(row: ckernels.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(strips, "CALL_COST", 0)
+    rng = np.random.default_rng(5)
+    graph, x = products(400, (8, 24, 16, 3), rng), some(rng, (400, 8), DType.F32)
+    program = CpuBackend(cache=1 << 15).lower(graph)
+    assert sum(program.steps[call.step].row.name == row.name for call in program.calls) > 4
+    for _ in range(2):
+        assert_same(program.run([x]), reference.run(graph, [x]), 1e-4)
 
 
 # -------------------------------------------------------------------- fused kernels
