@@ -427,6 +427,7 @@ static ck_step step(program *p, int depth) {
 static void block(program *p, ck_block *out, int depth) {
     ck_step *steps = keep(p, 4 * sizeof *steps);
     int64_t most = pick(&p->in, 3);
+    out->n_steps = 0;
     if (p->count > VALUES - 2 * STEPS - MOST_VALUES) most = 0;
     for (; most && p->count <= VALUES - MOST_VALUES; most--) {
         ck_step whole = step(p, depth), *part = &steps[out->n_steps++];
