@@ -6,10 +6,12 @@
  * comes as packed panels; the outer loop keeps a block of them in L2 while all of A passes by.
  */
 #include "kernels.h"
+#ifndef L2_FLOATS
+#define L2_FLOATS (96 * 1024) /* of a block of panels: 384 KiB */
+#endif
 #define ELEMENT float
 #include "gemm_rows.h"
 
-enum { L2_FLOATS = 96 * 1024 }; /* a block of panels: 384 KiB */
 enum { VECTORS = NR / VL, BESIDE = 4 };
 
 #include "floats.h"
@@ -110,7 +112,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
         for (int64_t first = 0; first < panels; first += block)
             for (int64_t m = of.begin; m < of.end; m += step) {
                 const int used = (int)ck_min(step, of.end - m);
-                rows_of(p, a, pad, m, used, gathered, rows);
+                rows_of(p, a, pad, m, used, block >= WORTH, gathered, rows);
                 const int64_t end = ck_min(first + block, panels), whole = p->n / NR;
                 float *row = c + m * p->c_view.strides[1];
                 int64_t j = first;

@@ -92,5 +92,5 @@ void ck_gemm_room(const ck_row *row, const ck_gemm *p, int64_t *packed, int64_t 
     const int64_t wide = row->dtype == CK_F32 ? 4 : 2; /* of an element in a panel */
     if (row->kr == 4) *packed = p->batch * panels * row->nr * (4 + ck_c4_depth(p));
     else *packed = p->batch * panels * row->nr * (4 + depth * wide);
-    *scratch = row->mr * (p->taps * 8 + depth * wide);
+    *scratch = row->mr * (p->taps * 8 + depth * wide + CK_ASIDE);
 }

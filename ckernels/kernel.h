@@ -14,6 +14,8 @@ static inline char *ck_at(ck_operand operand, char *const *bases) {
 
 static inline int64_t ck_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
+enum { CK_ASIDE = 64 }; /* bytes between copies of rows of A: a line of the cache */
+
 static inline int64_t ck_max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* The rows [begin, end) of all batches of a GEMM begin in this batch, and are these of it. */

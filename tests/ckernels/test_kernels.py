@@ -233,6 +233,7 @@ def gemm_cases(row: ckernels.Row, rng: np.random.Generator) -> Iterator[Case]:
                 constants & {1},
             )
     yield batched(row, rng)
+    yield crowded(row, rng)
 
 
 def some_bias(rng: np.random.Generator, n: int) -> Array:
@@ -251,6 +252,18 @@ def batched(row: ckernels.Row, rng: np.random.Generator) -> Case:
     views = dense((3, 5, 4)), View(0, (0, 6, 1)), View(1, (70, 14, 2))
     atom = Gemm(3, 5, 6, 4, *views, Clamp() if dtype is DType.F32 else None)
     return atom, arrays, [((3, 5, 14), sums)], {1}
+
+
+def crowded(row: ckernels.Row, rng: np.random.Generator) -> Case:
+    """Rows of A at the same places of the cache: kernels may copy them."""
+    dtype, sums = {"F32": (DType.F32, DType.F32), "Q8": (DType.U8, DType.I32), "Q16": (DType.I16, DType.I64)}[
+        row.dtype
+    ]
+    m, n, k, apart = 25, 37, 66, 4096 // dtype.size
+    arrays = [some(rng, (m, apart), dtype), some(rng, (k, n), dtype)]
+    views = View(0, (0, apart, 1)), dense((1, k, n)), dense((1, m, n))
+    atom = Gemm(1, m, n, k, *views, Clamp() if dtype is DType.F32 else None)
+    return atom, arrays, [((m, n), sums)], {1}
 
 
 def few(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
