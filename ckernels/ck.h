@@ -137,7 +137,9 @@ typedef struct {
  */
 typedef struct {
     ck_operand in, weights, bias, pad, out;
-    const int32_t *rows; /* m * taps */
+    const int32_t *rows;   /* m * taps */
+    const uint8_t *slides; /* m, or NULL: of 9 taps, whether the last 6 of each of the rows m .. m + 2 are the first 6
+                            * of the next */
     int64_t m, taps, channels;
     int32_t dtype; /* CK_F32, or CK_I8 / CK_U8, of input and output alike */
     int32_t in_zero;

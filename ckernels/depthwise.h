@@ -70,6 +70,42 @@ static inline __attribute__((always_inline)) void real_rows(const ck_depthwise *
         }
 }
 
+/* Windows of three columns by three that slide by a column: SLID neighbours have SLID + 2 columns between them. */
+enum { SIDE = 3, SLID = 4, COLUMNS = SLID + SIDE - 1 };
+
+/* A vector of channels of SLID rows; from[x * SIDE + y] is the window at column x. Taps come in columns, and are
+ * added in their order. */
+static inline __attribute__((always_inline)) void slid_block(const ck_depthwise *p, int64_t c,
+                                                             const float *const *from, const float *weights,
+                                                             const float *bias, float *out) {
+    real acc[SLID], w[SIDE * SIDE];
+    UNROLLED(t, SIDE * SIDE) w[t] = *(const real *)(weights + t * p->channels + c);
+    UNROLLED(i, SLID) acc[i] = *(const real *)(bias + c);
+    UNROLLED(x, COLUMNS)
+        UNROLLED(y, SIDE) {
+            const real in = *(const real *)(from[x * SIDE + y] + c);
+            UNROLLED(i, SLID)
+                if (i <= x && x < i + SIDE) acc[i] += in * w[(x - i) * SIDE + y];
+        }
+    const real low = p->low - (real){0}, high = p->high - (real){0};
+    UNROLLED(i, SLID) *(real *)(out + i * p->channels + c) = clamped(acc[i], low, high);
+}
+
+/* All channels, at least as many as a vector has, of SLID rows. */
+static void slid_rows(const ck_depthwise *p, const float *in, const float *pad, const float *weights,
+                      const float *bias, const int32_t *rows, float *out) {
+    const float *from[COLUMNS * SIDE];
+    for (int x = 0; x < COLUMNS; x++)
+        for (int y = 0; y < SIDE; y++) {
+            const int row = x < SLID ? x : SLID - 1;
+            const int32_t at = rows[(row * SIDE + x - row) * SIDE + y];
+            from[x * SIDE + y] = at < 0 ? pad : in + at;
+        }
+    int64_t c = 0;
+    for (; c + VL <= p->channels; c += VL) slid_block(p, c, from, weights, bias, out);
+    if (c < p->channels) slid_block(p, p->channels - VL, from, weights, bias, out);
+}
+
 ck_status REAL_NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_depthwise *p = params;
     const float *in = (const float *)ck_at(p->in, bases), *pad = (const float *)ck_at(p->pad, bases);
@@ -77,9 +113,19 @@ ck_status REAL_NAME(const void *params, int64_t begin, int64_t end, char *const 
                 *bias = (const float *)ck_at(p->bias, bases);
     float *out = (float *)ck_at(p->out, bases);
     int64_t m = begin;
-    for (; m + PIXELS <= end; m += PIXELS)
-        real_rows(p, PIXELS, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
-    if (m < end) real_rows(p, 1, in, pad, weights, bias, p->rows + m * p->taps, out + m * p->channels);
+    while (m < end) {
+        const int32_t *rows = p->rows + m * p->taps;
+        if (p->slides && p->channels >= VL && m + SLID <= end && p->slides[m]) {
+            slid_rows(p, in, pad, weights, bias, rows, out + m * p->channels);
+            m += SLID;
+        } else if (m + PIXELS <= end) {
+            real_rows(p, PIXELS, in, pad, weights, bias, rows, out + m * p->channels);
+            m += PIXELS;
+        } else {
+            real_rows(p, 1, in, pad, weights, bias, rows, out + m * p->channels);
+            m++;
+        }
+    }
     return CK_OK;
 }
 

@@ -32,7 +32,8 @@
 #define LOWER(x, y) ((x) < (y))
 #define SLICE(a) (rows == NULL ? in + (a) * stride : rows[a] < 0 ? pad : in + rows[a])
 
-static void NAMED(NAME, columns)(int32_t op, const T *in, const int32_t *rows, const T *pad, int64_t axis,
+/* Never inlined: on its own the compiler makes vector code of it, for a known width it unrolls it instead. */
+static __attribute__((noinline)) void NAMED(NAME, columns)(int32_t op, const T *in, const int32_t *rows, const T *pad, int64_t axis,
                                  int64_t stride, int64_t width, A *acc, int64_t *where) {
     switch (op) {
         case CK_SUM: EACH(0, SUM(acc[i], v)); break;

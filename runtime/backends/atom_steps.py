@@ -19,6 +19,7 @@ from runtime.backends.steps import (
     Packed,
     array_of,
     bits_of,
+    bytes_of,
     dtype_of,
     matrix_of,
     numbers_of,
@@ -29,13 +30,14 @@ from runtime.backends.steps import (
 from runtime.backends.strips import Flow, Stream, Windows
 from runtime.errors import UnsupportedError
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
-from runtime.graph import ABSENT, FLOATS, DType, Node
+from runtime.graph import ABSENT, FLOATS, Array, DType, Node
 from runtime.primitives import FLOAT, deepest
 from runtime.strides import collapse, is_dense
 
 if TYPE_CHECKING:
     from runtime.backends.emitter import Emitter
 
+SLIDING_TAPS = 9
 LOOKUP_ALIGN, MAP_ALIGN, MAP_BLOCK = 64, 16, 512
 """Elements of a vector; those of a block of the MAP kernels, which is whole rows where one fits."""
 
@@ -180,6 +182,8 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
         constants = {"weights": at(weights), "bias": at(bias), "pad": at(pad)}
         (m, taps), rows = table.rows.shape, numbers_of(table.rows, keep)
         sizes = {"m": m, "taps": taps, "channels": table.chunk, "rows": rows}
+        if value.dtype is DType.F32 and taps == SLIDING_TAPS:
+            sizes["slides"] = bytes_of(slides(table.rows), keep)
         types = {"dtype": dtype_of(value.dtype), "in_zero": fused.in_zero}
         return {
             **operands,
@@ -192,6 +196,14 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
     reads, products = [node.inputs[0], weights, bias, pad], table.rows.size * table.chunk
     flow = Flow(len(table.rows), table.chunk, {node.inputs[0]: Windows(table.rows, table.chunk, True)}, 2)
     low.step(node, row, "ck_depthwise", fields, reads, operations=2 * products, flow=flow)
+
+
+def slides(rows: Array) -> Array:
+    """Of tables of windows of 3x3, in columns: whether the three steps from a row on each move by a column."""
+    moves = (rows[:-1, 3:] == rows[1:, :-3]).all(axis=1)
+    found = np.zeros(len(rows), np.uint8)
+    found[:-3] = moves[:-2] & moves[1:-1] & moves[2:]
+    return found
 
 
 def _lookup(low: Emitter, node: Node, fused: Lookup) -> None:

@@ -118,6 +118,12 @@ def numbers_of(data: Array, keep: list[Any]) -> Any:
     return keep[-1]
 
 
+def bytes_of(data: Array, keep: list[Any]) -> Any:
+    """A pointer to an array of uint8."""
+    keep.append(ffi.from_buffer("uint8_t[]", np.ascontiguousarray(data, np.uint8)))
+    return keep[-1]
+
+
 def inner_cost(sizes: Shape, views: Sequence[View], loop: int, size: int) -> float:
     """About what an element costs with this loop inside: its share of the loop's start, a copy one by one, a
     line of the cache for each.

@@ -34,6 +34,7 @@ from runtime.atoms import (
     View,
 )
 from runtime.backends import flat, reference, strips
+from runtime.backends.atom_steps import slides
 from runtime.backends.byte_pairs import pair_of
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.depthwise_blocks import in_blocks
@@ -512,19 +513,24 @@ def test_a_turn_leads_through_a_ring(row: ckernels.Row, monkeypatch: pytest.Monk
 
 
 def windows_graph(
-    dtype: DType, channels: int, units: int, rng: np.random.Generator, narrow: bool = False
+    dtype: DType,
+    channels: int,
+    units: int,
+    rng: np.random.Generator,
+    narrow: bool = False,
+    stride: int = 2,
 ) -> tuple[Graph, list[Array]]:
-    """PAD, 3x3 patches with stride 2, and a GEMM; depthwise with its MAP where `units` is 0, and with weights
+    """PAD, 3x3 patches with a stride of 1 or 2, and a GEMM; depthwise with its MAP where `units` is 0, and with weights
     of 8 bits even without their zero point where they are `narrow`.
     """
-    side, out = 7, 4 if units else 3
+    side, out = 7, 7 if stride == 1 else 4 if units else 3
     row, m = (side + 2) * channels, out * out
     zero = {DType.F32: 0, DType.I16: 0, DType.I8: -5, DType.U8: 120}[dtype]
     pad = Raster(
         (Region(0, dense((side, side * channels)), View(row + channels, (row, 1)), (side, side * channels)),),
         zero,
     )
-    gathered = View(0, (2 * row, 2 * channels, row, 1))
+    gathered = View(0, (stride * row, stride * channels, row, 1))
     sizes = (out, out, 3, 3 * channels)
     patches = Raster((Region(0, gathered, dense(sizes), sizes),))
     weights = some(rng, (9, channels) if not units else (9 * channels, units), dtype)
@@ -610,6 +616,19 @@ def epilogue_map(
         Value(name, (channels,), DType.I32, data=data) for name, data in (("m", multiplier), ("s", shift))
     ]
     return [*values, *pairs], Node("MAP", (6, 4, 7, 8), (5,), atom)
+
+
+REAL_DEPTHWISE = [row for row in ROWS if (row.operator, row.dtype) == ("DEPTHWISE", "F32")]
+
+
+@pytest.mark.parametrize("channels", [5, 8, 16, 19, 40])
+@pytest.mark.parametrize("row", REAL_DEPTHWISE, ids=lambda row: row.name)
+def test_windows_that_slide_share_their_columns(row: ckernels.Row, channels: int) -> None:
+    graph, feed = windows_graph(DType.F32, channels, 0, np.random.default_rng(channels), stride=1)
+    fused = fuse(graph)
+    (node,) = fused.nodes
+    assert slides(node.attrs.table.rows).reshape(7, 7).tolist() == [[1, 1, 1, 1, 0, 0, 0]] * 7
+    assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 1e-5)
 
 
 @pytest.mark.parametrize("size", [256, 257, 300, 1024])

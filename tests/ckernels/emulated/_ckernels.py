@@ -66,7 +66,12 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
     "GEMM": ("ck_gemm", {"rows": _rows, "multiplier": _columns, "shift": _columns}),
     "DEPTHWISE": (
         "ck_depthwise",
-        {"rows": _rows, "multiplier": lambda p, _: p.channels, "shift": lambda p, _: p.channels},
+        {
+            "rows": _rows,
+            "slides": lambda p, _: p.m,
+            "multiplier": lambda p, _: p.channels,
+            "shift": lambda p, _: p.channels,
+        },
     ),
     "ADD": ("ck_pair", {}),
     "MUL": ("ck_pair", {}),

@@ -322,6 +322,11 @@ static const void *depthwise(program *p, const ck_row *row) {
     const int64_t deep = (out->taps + row->kr - 1) / row->kr * row->kr;
     out->rows = table(p, out->m * out->taps, out->channels, elements);
     out->in = value(p, elements * width), out->pad = value(p, out->channels * width);
+    if (real && out->taps == 9 && pick(&p->in, 2)) {
+        uint8_t *slides = keep(p, (size_t)out->m);
+        for (int64_t m = 0; m + 3 < out->m; m++) slides[m] = (uint8_t)pick(&p->in, 2);
+        out->slides = slides;
+    }
     out->weights = value(p, deep * room * (row->dtype == CK_S8 ? 1 : 4)), out->bias = value(p, room * 4);
     out->out = value(p, out->m * out->channels * width);
     out->in_zero = real ? 0 : (int32_t)pick(&p->in, 128), out->low = -100, out->high = 100;
