@@ -199,7 +199,7 @@ def _depthwise(low: Emitter, node: Node, fused: Depthwise) -> None:
 
 
 def slides(rows: Array) -> Array:
-    """Of tables of windows of 3x3, in columns: whether the three steps from a row on each move by a column."""
+    """Of windows of 3x3, in columns: whether the three steps from a row on each move by a column."""
     moves = (rows[:-1, 3:] == rows[1:, :-3]).all(axis=1)
     found = np.zeros(len(rows), np.uint8)
     found[:-3] = moves[:-2] & moves[1:-1] & moves[2:]

@@ -520,8 +520,8 @@ def windows_graph(
     narrow: bool = False,
     stride: int = 2,
 ) -> tuple[Graph, list[Array]]:
-    """PAD, 3x3 patches with a stride of 1 or 2, and a GEMM; depthwise with its MAP where `units` is 0, and with weights
-    of 8 bits even without their zero point where they are `narrow`.
+    """PAD, 3x3 patches with a stride of 1 or 2, and a GEMM; depthwise with its MAP where `units` is 0, and
+    with weights of 8 bits even without their zero point where they are `narrow`.
     """
     side, out = 7, 7 if stride == 1 else 4 if units else 3
     row, m = (side + 2) * channels, out * out
