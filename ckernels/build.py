@@ -59,7 +59,7 @@ def build(sanitize: bool = False, force: bool = False) -> Path:
     work = PACKAGE.parent / "build" / tag
     target = (work if sanitize else PACKAGE) / extension()
     command, flags = compiler(), (*STANDARD, *(SANITIZED if sanitize else OPTIMISED))
-    digest, stamp = source_digest((*command, *flags)), work / "digest"
+    digest, stamp = source_digest((sys.version, *command, *flags)), work / "digest"
     if not force and target.exists() and stamp.exists() and stamp.read_text() == digest:
         return target
     work.mkdir(parents=True, exist_ok=True)
@@ -96,9 +96,9 @@ def executable(target: Path, main: Path, machine: str, command: Sequence[str]) -
     _call([*command, "-static", "-o", str(target), *map(str, objects), "-lm"])
 
 
-def source_digest(flags: Sequence[str] = ()) -> str:
-    """Of everything that the binary is made from."""
-    digest = hashlib.sha256(repr((sys.version, *flags)).encode())
+def source_digest(made_by: Sequence[str] = ()) -> str:
+    """Of everything that a binary is made from: the sources, and what is told to make it, and by whom."""
+    digest = hashlib.sha256(repr(tuple(made_by)).encode())
     files = [*PACKAGE.glob("*.[ch]"), *PACKAGE.glob("*.inc"), Path(__file__)]
     for path in sorted(files, key=lambda path: path.name):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

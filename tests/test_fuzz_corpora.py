@@ -28,6 +28,7 @@ def test_inputs_of_a_parser(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a compiler's minutes on a busy machine
 def test_programs_for_the_kernels() -> None:
     """Under both sanitizers; compiling them takes a while where that has not been done."""
     clang = shutil.which("clang")
