@@ -59,6 +59,7 @@ typedef enum {
     CK_SORT,
     CK_RNG,
     CK_DEPTHWISE,
+    CK_WINOGRAD,
     CK_ADD,
     CK_MUL,
     CK_LOOKUP,
@@ -149,6 +150,27 @@ typedef struct {
     int32_t out_zero, out_low, out_high;
     int32_t out_ties_away;
 } ck_depthwise;
+
+/* Convolution by 3x3 with a stride of 1, in tiles of `tile` x `tile` pixels of the output (winograd.h):
+ *   out[y,x,n] = min(max(sum_i sum_j sum_c image(y + i, x + j, c) * B[(i * 3 + j) * channels + c, n] + bias[n],
+ *                        low), high)
+ * Row i of what tile row r reads begins at element rows[r * (tile + 2) + i] of `in`, or is all `pad` where that
+ * is negative; it has `width` pixels, `in_step` elements apart, and `pad` on both sides of them: image(., x, .)
+ * is pixel x - left. Pixels of the output are out_step elements apart.
+ */
+typedef struct {
+    ck_operand in, b, bias, out;
+    ck_operand packed;   /* B as panels, transformed, and the bias: [ceil(n / nr)]{bias[nr], [(tile + 2)^2][channels][nr]} */
+    ck_operand scratch;  /* for `block` tiles; how much, and how much `packed`, is in ck_winograd_room */
+    ck_operand pad;      /* `channels` zeros */
+    const int32_t *rows; /* (tile + 2) of each tile row */
+    int64_t tile;        /* 2 or 4 */
+    int64_t block;       /* tiles that are transformed at a time */
+    int64_t width, left, in_step, channels;
+    int64_t height, columns, n, out_step; /* of the output */
+    ck_view b_view;                       /* strides[1..2] are those of (k, n) */
+    float low, high;
+} ck_winograd;
 
 /* A function of two bytes, a MAP of its own. Rows of `width` elements begin a_step, b_step and out_step elements
  * apart: out = clamp(rescale(f(a, b)) + zero), where rescale(v) is v * multiplier * 2^(shift - 31), halves away
@@ -248,7 +270,7 @@ typedef struct {
 
 /* Every kernel: its own parameter struct, the units of its output that it makes, and the table of base
  * addresses. Units are: of a GEMM rows of C, those of all batches counted through; of a depthwise convolution
- * rows; of a MAP, a LOOKUP and a GATHER what `out` is indexed by; of a REDUCE `outer`; of a pair and a SORT rows;
+ * rows; of a Winograd convolution rows of tiles; of a MAP, a LOOKUP and a GATHER what `out` is indexed by; of a REDUCE `outer`; of a pair and a SORT rows;
  * of all others the step is one. In any cuts, none of them empty, they give the same, and in any order, but that
  * a GEMM with pack_now begins with the first.
  */
@@ -261,8 +283,8 @@ typedef struct {
     int32_t base;
 } ck_turn;
 
-/* Fills `packed` of a GEMM from B and bias, for tiles of nr columns. */
-typedef void (*ck_packer)(const ck_gemm *params, int32_t nr, char *const *bases);
+/* Fills `packed` of a GEMM or a Winograd convolution from B and bias, for tiles of nr columns. */
+typedef void (*ck_packer)(const void *params, int32_t nr, char *const *bases);
 
 typedef struct {
     ck_kernel kernel;
@@ -311,9 +333,9 @@ typedef struct {
     int32_t op;         /* a ck_operator */
     int32_t dtype;      /* a ck_dtype */
     int32_t isa;        /* bits of ck_isa */
-    int32_t mr, nr, kr; /* GEMM: tile rows, tile columns, depth of a packed group; else 1 */
+    int32_t mr, nr, kr; /* GEMM and WINOGRAD: tile rows, tile columns, depth of a packed group; else 1 */
     ck_kernel kernel;
-    ck_packer pack; /* GEMM only */
+    ck_packer pack; /* GEMM and WINOGRAD only */
 } ck_row;
 
 /* How many units a step of this ck_operator has. */
@@ -321,6 +343,9 @@ int64_t ck_units(int32_t op, const void *params);
 
 /* The bytes of `packed` and of `scratch` for a GEMM by a row of the registry. */
 void ck_gemm_room(const ck_row *row, const ck_gemm *gemm, int64_t *packed, int64_t *scratch);
+
+/* The same for a Winograd convolution. */
+void ck_winograd_room(const ck_row *row, const ck_winograd *winograd, int64_t *packed, int64_t *scratch);
 
 /* The MAP primitives, in the order of ck_instruction.op. */
 typedef struct {

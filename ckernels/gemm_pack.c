@@ -6,7 +6,8 @@
  */
 #include "kernels.h"
 
-void ck_f32_pack(const ck_gemm *p, int32_t nr, char *const *bases) {
+void ck_f32_pack(const void *params, int32_t nr, char *const *bases) {
+    const ck_gemm *p = params;
     const float *b = (const float *)ck_at(p->b, bases), *bias = (const float *)ck_at(p->bias, bases);
     float *out = (float *)ck_at(p->packed, bases);
     const int64_t *s = p->b_view.strides;
@@ -22,7 +23,8 @@ void ck_f32_pack(const ck_gemm *p, int32_t nr, char *const *bases) {
         }
 }
 
-void ck_q8_pack_c2(const ck_gemm *p, int32_t nr, char *const *bases) {
+void ck_q8_pack_c2(const void *params, int32_t nr, char *const *bases) {
+    const ck_gemm *p = params;
     const uint8_t *b = (const uint8_t *)ck_at(p->b, bases);
     const int32_t *bias = (const int32_t *)ck_at(p->bias, bases);
     char *out = ck_at(p->packed, bases);
@@ -83,7 +85,8 @@ static void pack_c4(const ck_gemm *p, int32_t nr, char *const *bases, int32_t a_
         }
 }
 
-void ck_q8_pack_c4u(const ck_gemm *p, int32_t nr, char *const *bases) {
+void ck_q8_pack_c4u(const void *params, int32_t nr, char *const *bases) {
+    const ck_gemm *p = params;
     pack_c4(p, nr, bases, p->a_zero + (p->a_dtype == CK_I8 ? 128 : 0));
 }
 

@@ -5,7 +5,8 @@
 
 enum { MR = 4, NR = 8 };
 
-void ck_q16_pack(const ck_gemm *p, int32_t nr, char *const *bases) {
+void ck_q16_pack(const void *params, int32_t nr, char *const *bases) {
+    const ck_gemm *p = params;
     const char *b = ck_at(p->b, bases);
     int16_t *out = (int16_t *)ck_at(p->packed, bases);
     const int64_t *s = p->b_view.strides;

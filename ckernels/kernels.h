@@ -3,10 +3,11 @@
 #define CK_KERNELS_H
 #include "kernel.h"
 
-void ck_f32_pack(const ck_gemm *params, int32_t nr, char *const *bases);
-void ck_q8_pack_c2(const ck_gemm *params, int32_t nr, char *const *bases);
-void ck_q8_pack_c4u(const ck_gemm *params, int32_t nr, char *const *bases);
-void ck_q16_pack(const ck_gemm *params, int32_t nr, char *const *bases);
+void ck_f32_pack(const void *params, int32_t nr, char *const *bases);
+void ck_q8_pack_c2(const void *params, int32_t nr, char *const *bases);
+void ck_q8_pack_c4u(const void *params, int32_t nr, char *const *bases);
+void ck_f32_winograd_pack(const void *params, int32_t nr, char *const *bases);
+void ck_q16_pack(const void *params, int32_t nr, char *const *bases);
 
 #define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases);
 #include "kernels.inc"

@@ -1,5 +1,6 @@
 /* run.c: walks a program, and owns the registry array that kernels.inc fills. */
 #include "kernels.h"
+#include "winograd_tiles.h"
 
 static const ck_row registry[] = {
 #define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) \
@@ -18,6 +19,7 @@ int64_t ck_units(int32_t op, const void *params) {
     switch (op) {
         case CK_GEMM: return ((const ck_gemm *)params)->batch * ((const ck_gemm *)params)->m;
         case CK_DEPTHWISE: return ((const ck_depthwise *)params)->m;
+        case CK_WINOGRAD: return ck_tiles_of(params, 1).down;
         case CK_MAP:
             for (int d = 0; d < 6; d++) elements *= ((const ck_map *)params)->sizes[d];
             return elements;

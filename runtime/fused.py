@@ -46,6 +46,26 @@ class Depthwise:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Winograd:
+    """`gemm`, whose rows of A are the 3x3 windows of an image, moved by one pixel each, done in tiles
+    of `tile` x `tile` windows (see ckernels/winograd.h).
+
+    `rows[r, i]` (int32): the element of the first input where row i of what row r of tiles reads starts, -1
+    where it is all zeros. A row of the image has `width` pixels, `step` elements apart, and `left` of zeros
+    before them; one of windows has `columns`.
+    """
+
+    NAME: ClassVar = "WINOGRAD"
+    gemm: Gemm
+    rows: Array
+    tile: int
+    columns: int
+    width: int
+    left: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class IndirectReduce:
     """`reduce`, the slices of whose axis are chunks that `table` finds in the input."""
 
@@ -63,4 +83,4 @@ class Lookup:
     offset: int
 
 
-FUSED = (IndirectGemm, Depthwise, IndirectReduce, Lookup)
+FUSED = (IndirectGemm, Winograd, Depthwise, IndirectReduce, Lookup)

@@ -24,7 +24,7 @@ from runtime.atoms import (
     View,
 )
 from runtime.errors import VerifyError
-from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table, Winograd
 from runtime.graph import DType, Shape, Value
 from runtime.primitives import COMPUTE_TYPES, FLOAT, MAX_STACK, PRIMITIVES
 from runtime.quantized import I32_MAX
@@ -295,6 +295,23 @@ def _indirect_gemm(at: Site, attrs: IndirectGemm) -> None:
     _table(at, attrs.table, gemm.m, gemm.k)
 
 
+def _winograd(at: Site, attrs: Winograd) -> None:
+    """Every row of the image inside the first input, and a window at every pixel of the output."""
+    gemm, rows = attrs.gemm, attrs.rows
+    _product(at, gemm)
+    at.types(*(DType.F32,) * (len(at.inputs) + 1))
+    at.require(all(value.data is not None for value in at.inputs[1:]), "weights that are no constants")
+    sizes = attrs.columns, attrs.width, attrs.step
+    at.require(min(sizes) >= 1 and attrs.left >= 0, f"sizes {sizes}, {attrs.left} on the left")
+    at.require(attrs.tile in (2, 4), f"tiles of {attrs.tile}")
+    height, ragged = divmod(gemm.m, attrs.columns)
+    at.require((gemm.batch, gemm.k % 9, ragged, gemm.c.strides[2]) == (1, 0, 0, 1), "no 3x3 of an image")
+    shape = -(-height // attrs.tile), attrs.tile + 2
+    at.require(rows.dtype == np.int32 and rows.shape == shape, f"rows of {rows.shape}, expected {shape}")
+    least, most = int(rows.min()), int(rows.max()) + (attrs.width - 1) * attrs.step + gemm.k // 9 - 1
+    at.require(least >= -1 and most < at.inputs[0].elements, f"rows of {least}..{most}")
+
+
 def _indirect_reduce(at: Site, attrs: IndirectReduce) -> None:
     reduce = attrs.reduce
     _reduction(at, reduce)
@@ -339,7 +356,7 @@ def written(attrs: Any) -> int:
             return sum(math.prod(region.sizes) for region in regions)
         case Map(sizes):
             return math.prod(sizes)
-        case Gemm(batch, m, n) | IndirectGemm(Gemm(batch, m, n)):
+        case Gemm(batch, m, n) | IndirectGemm(Gemm(batch, m, n)) | Winograd(Gemm(batch, m, n)):
             return batch * m * n
     return 0
 
@@ -354,6 +371,7 @@ CHECKS: dict[type[Any], Callable[[Site, Any], None]] = {
     Sort: _sort,
     Rng: _rng,
     IndirectGemm: _indirect_gemm,
+    Winograd: _winograd,
     IndirectReduce: _indirect_reduce,
     Depthwise: _depthwise,
     Lookup: _lookup,

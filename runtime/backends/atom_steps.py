@@ -29,7 +29,7 @@ from runtime.backends.steps import (
 )
 from runtime.backends.strips import Flow, Stream, Windows
 from runtime.errors import UnsupportedError
-from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table
+from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table, Winograd
 from runtime.graph import ABSENT, FLOATS, Array, DType, Node
 from runtime.primitives import FLOAT, deepest
 from runtime.strides import collapse, is_dense
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from runtime.backends.emitter import Emitter
 
 SLIDING_TAPS = 9
+TILES_SHARE = 0.5
 LOOKUP_ALIGN, MAP_ALIGN, MAP_BLOCK = 64, 16, 512
 """Elements of a vector; those of a block of the MAP kernels, which is whole rows where one fits."""
 
@@ -100,12 +101,12 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
             "taps": 1 if table is None else table.rows.shape[1],
         },
     }
-    size, tile = room(row, fixed)
+    size, tile = room(row, "ck_gemm", fixed)
     bias_data = None if bias == ABSENT else low.values[bias].data
     constant = b.data is not None and (bias == ABSENT or bias_data is not None)
     if constant:
         assert b.data is not None
-        panels = low.packed(Packed(row, fixed, b.data, bias_data, size))
+        panels = low.packed(Packed(row, "ck_gemm", fixed, b.data, bias_data, size))
     else:
         panels = low.buffer(size)
     scratch = low.buffer(tile)
@@ -140,11 +141,63 @@ def _gemm_flow(a: int, atom: Gemm, elements: int, align: int, table: Table | Non
     return Flow(atom.m, atom.n, {a: Stream(atom.k)}, align, rows=True)
 
 
-def room(row: ckernels.Row, fields: Fields) -> tuple[int, int]:
-    """Bytes of a GEMM's packed panels, and of its scratch."""
+def room(row: ckernels.Row, struct: str, fields: Fields) -> tuple[int, int]:
+    """Bytes of a kernel's packed panels, and of its scratch."""
     sizes = ffi.new("int64_t[2]")
-    lib.ck_gemm_room(row.entry, ffi.new("ck_gemm *", fields), sizes, sizes + 1)
+    getattr(lib, f"{struct}_room")(row.entry, ffi.new(f"{struct} *", fields), sizes, sizes + 1)
     return sizes[0], sizes[1]
+
+
+def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
+    gemm, row = fused.gemm, low.kernel(node, "WINOGRAD", "F32")
+    channels, height = gemm.k // 9, gemm.m // fused.columns
+    low.zero(node, (gemm.m, gemm.n))
+    fixed = {
+        **{"tile": fused.tile, "channels": channels, "n": gemm.n},
+        "block": _tiles_at_once(fused, row, low.cache),
+        **{"width": fused.width, "left": fused.left, "in_step": fused.step},
+        **{"height": height, "columns": fused.columns, "out_step": gemm.c.strides[1]},
+        "b_view": matrix_of(gemm.b),
+    }
+    weights, bias = (*(low.values[i].data for i in node.inputs[1:]), None)[:2]
+    assert weights is not None
+    size, block = room(row, "ck_winograd", fixed)
+    panels = low.packed(Packed(row, "ck_winograd", fixed, weights, bias, size))
+    pad, scratch = low.constant(np.zeros(channels, np.float32)), low.buffer(block)
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:
+        out = at(node.outputs[0])
+        operands = {"in": at(node.inputs[0]), "out": out | {"offset": out["offset"] + 4 * gemm.c.offset}}
+        constants = {"packed": at(panels), "pad": at(pad), "b": at(ABSENT), "bias": at(ABSENT)}
+        others = {"scratch": at(scratch), "rows": numbers_of(fused.rows, keep)}
+        return {
+            **fixed,
+            **operands,
+            **constants,
+            **others,
+            **_epilogue(gemm.epilogue, gemm.n, 1, "out", keep),
+        }
+
+    flow = _winograd_flow(node.inputs[0], fused, low.values[node.outputs[0]].elements, row.mr)
+    products = gemm.m * gemm.n * gemm.k
+    low.step(node, row, "ck_winograd", fields, [node.inputs[0], panels, pad], [scratch], 2 * products, flow)
+
+
+def _tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
+    """As many as leave their share of the cache in the scratch: inputs, and products of a panel."""
+    one = 4 * (fused.tile + 2) ** 2 * (fused.gemm.k // 9 + row.nr)
+    tiles = len(fused.rows) * -(-fused.columns // fused.tile)
+    return min(max(int(TILES_SHARE * cache) // one, row.mr), tiles)
+
+
+def _winograd_flow(source: int, fused: Winograd, elements: int, few: int) -> Flow | None:
+    """Rows of tiles; the last may have fewer pixels. A strip has enough tiles to fill the registers."""
+    gemm = fused.gemm
+    if not is_dense(gemm.c, (1, gemm.m, gemm.n)) or gemm.m * gemm.n != elements:
+        return None
+    reads = Windows(fused.rows, (fused.width - 1) * fused.step + gemm.k // 9)
+    across = -(-fused.columns // fused.tile)
+    return Flow(len(fused.rows), fused.tile * fused.columns * gemm.n, {source: reads}, -(-2 * few // across))
 
 
 def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
@@ -416,6 +469,7 @@ RULES: dict[type[Any], Callable[[Emitter, Node, Any], None]] = {
     Sort: _sort,
     Rng: _rng,
     IndirectGemm: _indirect,
+    Winograd: _winograd,
     IndirectReduce: _indirect_reduce,
     Depthwise: _depthwise,
     Lookup: _lookup,

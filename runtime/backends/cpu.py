@@ -1,5 +1,5 @@
 """The cpu backend: atoms fused where that is faster (`fuse`), their results written where they are
-wanted (`place`), then laid out as C steps (`emitter`)."""
+wanted (`place`), convolutions transformed (`winograd`), then laid out as C steps (`emitter`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
 from runtime.backends.place import place
 from runtime.backends.strips import cache_bytes
+from runtime.backends.winograd import winograd
 from runtime.graph import Graph
 from runtime.packed import Store
 
@@ -37,7 +38,8 @@ class CpuBackend:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        return self.lower(place(fuse(model.atoms)), _store(model.cache_dir))
+        graph = winograd(place(fuse(model.atoms)), self._kernels.get(("WINOGRAD", "F32")))
+        return self.lower(graph, _store(model.cache_dir))
 
     def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""

@@ -51,9 +51,12 @@ Block = list[Pending]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """B and bias of a GEMM as its kernel reads them: `size` bytes, which depend on `form` and the arrays."""
+    """B and bias as a kernel reads them: `size` bytes, which depend on `form` and the arrays; `fields` are
+    what is known of `struct` by then.
+    """
 
     row: ckernels.Row
+    struct: str
     fields: Fields
     b: Array
     bias: Array | None
@@ -74,7 +77,7 @@ class Packed:
             "packed": {"base": 1},
             "bias": {"base": -1 if self.bias is None else 2},
         }
-        params = ffi.new("ck_gemm *", {**self.fields, **operands})
+        params = ffi.new(f"{self.struct} *", {**self.fields, **operands})
         self.row.pack(params, self.row.nr, ffi.new("char *[]", kept))
 
 

@@ -41,6 +41,7 @@ from runtime.backends.depthwise_blocks import in_blocks
 from runtime.backends.emitter import Emitter
 from runtime.backends.fuse import fuse
 from runtime.backends.rings import Rings
+from runtime.backends.winograd import image_of, tiled
 from runtime.control import If, Loop, While
 from runtime.errors import RunError
 from runtime.graph import FLOATS, Array, DType, Graph, Node, Value
@@ -716,8 +717,91 @@ def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: in
         assert_same(run_guarded(fused, kernels, feed), reference.run(graph, feed), 2e-4)
 
 
+# -------------------------------------------------------------------- Winograd
+
+WINOGRAD = [row for row in ROWS if row.operator == "WINOGRAD"]
+LOST = {2: 1e-6, 4: 7e-6}
+"""Of the largest sum: twice what was seen at 256 channels, where the direct sums lost 1.7e-6."""
+
+
+def image_graph(
+    size: tuple[int, int], channels: int, units: int, border: bool, rng: np.random.Generator, gap: int = 0
+) -> tuple[Graph, list[Array]]:
+    """3x3 windows of an image, with zeros around it or not, and a GEMM that leaves `gap` between pixels."""
+    (height, width), k = size, 9 * channels
+    inner, line = (height * width * channels,), (width + 2) * channels
+    outer = (height + 2, width + 2, channels) if border else (height, width, channels)
+    down, across = outer[0] - 2, outer[1] - 2
+    m, sizes, row = down * across, (down, across, 3, 3 * channels), outer[1] * channels
+    pixels = height, width * channels
+    pad = Raster((Region(0, dense(pixels), View(line + channels, (line, 1)), pixels),), 0)
+    whole = Raster((Region(0, dense(inner), dense(inner), inner),))
+    patches = Raster((Region(0, View(0, (row, channels, row, 1)), dense(sizes), sizes),))
+    weights = some(rng, (k, units), DType.F32) / np.float32(k) ** 0.5
+    bias = some(rng, (units,), DType.F32)
+    values = (
+        Value("x", (height, width, channels), DType.F32),
+        Value("padded", outer, DType.F32),
+        Value("patches", (m, k), DType.F32),
+        Value("weights", weights.shape, DType.F32, data=weights),
+        Value("bias", bias.shape, DType.F32, data=bias),
+        Value("y", (m, units + gap), DType.F32),
+    )
+    views = dense((1, m, k)), dense((1, k, units)), View(gap, (0, units + gap, 1))
+    nodes = (
+        Node("RASTER", (0,), (1,), pad if border else whole),
+        Node("RASTER", (1,), (2,), patches),
+        Node("GEMM", (2, 3, 4), (5,), Gemm(1, m, units, k, *views, Clamp(-1.5, 2.0))),
+    )
+    return Graph(values, nodes, (0,), (5,)), [some(rng, (height, width, channels), DType.F32)]
+
+
+def in_tiles(graph: Graph, tile: int) -> Graph:
+    """The fused graph, its convolution in tiles whatever that costs."""
+    node = graph.nodes[-1]
+    image = image_of(node.attrs.gemm, node.attrs.table)
+    assert image is not None
+    transformed = replace(node, op="WINOGRAD", attrs=tiled(image, node.attrs.gemm, tile))
+    found = graph.with_nodes((*graph.nodes[:-1], transformed))
+    check(found, "PROGRAM")
+    return found
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize("row", WINOGRAD, ids=lambda row: row.name)
+def test_a_winograd_convolution_equals_its_decomposition(row: ckernels.Row, tile: int) -> None:
+    kernels, rng = forced(row), np.random.default_rng(tile)
+    for i, size in enumerate(((3, 4), (4, 3), (7, 7), (8, 13), (13, 10), (16, 5))):
+        for channels, units in ((3, row.nr + 1), (16, 1), (19, 2 * row.nr), (row.nr, row.nr - 1)):
+            graph, feed = image_graph(size, channels, units, i % 2 == 0 or min(size) < 4, rng, gap=i % 3)
+            got = run_guarded(in_tiles(fuse(graph), tile), kernels, feed)
+            assert_same(got, reference.run(graph, feed), 2e-5)
+
+
+@pytest.mark.usefixtures("in_parts")
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize("row", WINOGRAD, ids=lambda row: row.name)
+def test_rows_of_tiles_are_the_same_in_any_parts(row: ckernels.Row, tile: int) -> None:
+    graph, feed = image_graph((23, 18), 19, row.nr + 5, True, np.random.default_rng(1))
+    first = run_guarded(in_tiles(fuse(graph), tile), forced(row), feed)
+    for _ in range(4):
+        assert_same(run_guarded(in_tiles(fuse(graph), tile), forced(row), feed), first, 0)
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize("row", WINOGRAD, ids=lambda row: row.name)
+def test_a_transform_loses_few_bits(row: ckernels.Row, tile: int) -> None:
+    graph, (x,) = image_graph((14, 14), 256, 24, False, np.random.default_rng(2))
+    weights, bias = (graph.values[i].data for i in (3, 4))
+    assert weights is not None and bias is not None
+    patches = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), (0, 1))
+    sums = patches.transpose(0, 1, 3, 4, 2).reshape(-1, 9 * 256) @ weights.astype(np.float64) + bias
+    (got,) = run_guarded(in_tiles(fuse(graph), tile), forced(row), [x])
+    assert np.abs(got - np.clip(sums, -1.5, 2.0)).max() <= LOST[tile] * np.abs(sums).max()
+
+
 def test_every_operator_of_the_registry_has_cases() -> None:
-    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE", "LOOKUP", "TURN"}
+    assert {row.operator for row in ROWS} == set(CASES) | {"DEPTHWISE", "WINOGRAD", "LOOKUP", "TURN"}
     assert len({row.name for row in ROWS}) == len(ROWS)
     portable = {(row.operator, row.dtype) for row in ROWS if row.isa == 0}
     twins = {(row.operator, {"S8": "Q8"}.get(row.dtype, row.dtype)) for row in ROWS}

@@ -73,6 +73,7 @@ STRUCTS: dict[str, tuple[str, dict[str, Count]]] = {
             "shift": lambda p, _: p.channels,
         },
     ),
+    "WINOGRAD": ("ck_winograd", {"rows": lambda p, _: -(-p.height // p.tile) * (p.tile + 2)}),
     "ADD": ("ck_pair", {}),
     "MUL": ("ck_pair", {}),
     "LOOKUP": ("ck_lookup", {}),
@@ -187,11 +188,12 @@ class Lib:
         self._machine, self._sizes = machine, dict[int, int]()
         count = ffi.new("int32_t *")
         first = here.lib.ck_rows(count)
-        packers = {(first[i].dtype, first[i].kr): first[i].pack for i in range(count[0]) if first[i].pack}
+        known = [first[i] for i in range(count[0])]
+        packers = {(row.op, row.dtype, row.kr): row.pack for row in known if row.pack}
         self._names = [ffi.new("char[]", str(name).encode()) for name, *_ in machine.rows]
         self._rows = ffi.new("ck_row[]", len(machine.rows))
         for i, (_, op, dtype, isa, mr, nr, kr) in enumerate(machine.rows):
-            kernel, pack = ffi.cast("ck_kernel", i + 1), packers.get((dtype, kr), ffi.NULL)
+            kernel, pack = ffi.cast("ck_kernel", i + 1), packers.get((op, dtype, kr), ffi.NULL)
             self._rows[i] = (self._names[i], op, dtype, isa, mr, nr, kr, kernel, pack)
 
     def __getattr__(self, name: str) -> Any:

@@ -29,7 +29,7 @@ static void introduce(const ck_row *rows, int32_t count) {
         printf("row %s %d %d %d %d %d %d\n", row->name, (int)row->op, (int)row->dtype, (int)row->isa,
                (int)row->mr, (int)row->nr, (int)row->kr);
 #define SIZE(type) printf("size %s %d\n", #type, (int)sizeof(type))
-    SIZE(ck_step), SIZE(ck_raster), SIZE(ck_region), SIZE(ck_gemm), SIZE(ck_depthwise), SIZE(ck_pair), SIZE(ck_lookup), SIZE(ck_map);
+    SIZE(ck_step), SIZE(ck_raster), SIZE(ck_region), SIZE(ck_gemm), SIZE(ck_depthwise), SIZE(ck_winograd), SIZE(ck_pair), SIZE(ck_lookup), SIZE(ck_map);
     SIZE(ck_instruction), SIZE(ck_view), SIZE(ck_operand), SIZE(ck_reduce), SIZE(ck_gather), SIZE(ck_scatter);
     SIZE(ck_sort), SIZE(ck_rng), SIZE(ck_block), SIZE(ck_if), SIZE(ck_while), SIZE(ck_loop), SIZE(ck_slice), SIZE(ck_turn);
     printf("\n");

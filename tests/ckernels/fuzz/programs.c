@@ -340,6 +340,29 @@ static const void *depthwise(program *p, const ck_row *row) {
     return out;
 }
 
+/* An image whose rows stand anywhere, of pixels and to pixels that are any distance apart. */
+static const void *winograd(program *p, const ck_row *row) {
+    ck_winograd *out = keep(p, sizeof *out);
+    out->tile = pick(&p->in, 2) ? 4 : 2, out->block = 1 + pick(&p->in, 20);
+    out->height = 1 + pick(&p->in, 9), out->columns = 1 + pick(&p->in, 9);
+    out->channels = 1 + pick(&p->in, 40), out->n = 1 + pick(&p->in, 40);
+    out->width = 1 + pick(&p->in, 12), out->left = pick(&p->in, 3);
+    out->in_step = pick(&p->in, 50), out->out_step = out->n + pick(&p->in, 20);
+    const int64_t reach = (out->width - 1) * out->in_step + out->channels, elements = reach + pick(&p->in, 300);
+    out->rows = table(p, (out->height + out->tile - 1) / out->tile * (out->tile + 2), reach, elements);
+    out->in = value(p, elements * 4), out->pad = value(p, out->channels * 4);
+    out->out = value(p, ((out->height * out->columns - 1) * out->out_step + out->n) * 4);
+    int64_t packed, scratch;
+    ck_winograd_room(row, out, &packed, &scratch);
+    out->packed = value(p, packed), out->scratch = value(p, scratch);
+    int64_t b;
+    out->b_view = matrix(p, 1, 9 * out->channels, out->n, &b);
+    out->b = value(p, b * 4), out->bias = pick(&p->in, 2) ? absent() : value(p, out->n * 4);
+    if (pick(&p->in, 2)) row->pack(out, row->nr, p->bases);
+    out->low = -100, out->high = 100;
+    return out;
+}
+
 static const void *lookup(program *p, const ck_row *row) {
     (void)row;
     ck_lookup *out = keep(p, sizeof *out);
@@ -405,7 +428,7 @@ typedef const void *(*maker)(program *p, const ck_row *row);
 static const maker MAKERS[] = {
     [CK_RASTER] = raster, [CK_RASTER_ADD] = raster, [CK_GEMM] = gemm,   [CK_MAP] = map,
     [CK_REDUCE] = reduce, [CK_GATHER] = gather,     [CK_SCATTER] = scatter, [CK_SORT] = sort,
-    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_ADD] = pair, [CK_MUL] = pair, [CK_LOOKUP] = lookup,
+    [CK_RNG] = rng,       [CK_DEPTHWISE] = depthwise, [CK_WINOGRAD] = winograd, [CK_ADD] = pair, [CK_MUL] = pair, [CK_LOOKUP] = lookup,
 };
 enum { MOST_VALUES = 12, MOST_DEPTH = 2 };
 
