@@ -160,7 +160,7 @@ typedef struct {
  */
 typedef struct {
     ck_operand in, b, bias, out;
-    ck_operand packed;   /* B as panels, transformed, and the bias: [ceil(n / nr)]{bias[nr], [(tile + 2)^2][channels][nr]} */
+    ck_operand packed;   /* B transformed, and bias: [ceil(n / nr)]{bias[nr], [(tile + 2)^2][channels][nr]} */
     ck_operand scratch;  /* for `block` tiles; how much, and how much `packed`, is in ck_winograd_room */
     ck_operand pad;      /* `channels` zeros */
     const int32_t *rows; /* (tile + 2) of each tile row */

@@ -1,10 +1,10 @@
-/* winograd.h: convolution by 3x3 with fewer products, after Lavin and Gray, "Fast Algorithms for Convolutional
- * Neural Networks" (2015), written once in vector extensions; each winograd_*.c names a tile of the matrix
- * products, its ISA gives the flags.
+/* winograd.h: convolution by 3x3 with fewer products, after Lavin and Gray, "Fast Algorithms for
+ * Convolutional Neural Networks" (2015), written once in vector extensions; each winograd_*.c names a tile of
+ * the matrix products, its ISA gives the flags.
  *
  * A tile of the output is A'((G g G') * (B'd B))A, where * multiplies position by position and adds over the
- * channels: a matrix product of its own for each position. A block of tiles is transformed at a time, and stays
- * in the second cache while all panels of B pass by.
+ * channels: a matrix product of its own for each position. A block of tiles is transformed at a time, and
+ * stays in the second cache while all panels of B pass by.
  *
  * The points that polynomials are evaluated at are 0, 1, -1 and infinity for tiles of 2, and for tiles of 4
  * 0, +-sqrt(1/2), +-sqrt(2) and infinity, which lose a fourth of what the usual 0, +-1, +-2 do: the matrices
@@ -61,7 +61,7 @@ INLINE void store(real x, float *to, int64_t n) {
     else memcpy(to, &x, (size_t)n * 4);
 }
 
-/* A vector of n channels of a tile; from[y * side + x] is a pixel. */
+/* A vector of n channels of a tile; from[y * side + x] is a pixel, positions are `step` floats apart. */
 INLINE void input_vector(const int tile, const float *const *from, int64_t c, int64_t n, float *to,
                          int64_t step) {
     const int side = tile + 2;
@@ -90,8 +90,8 @@ INLINE void pixels_of(const int tile, const ck_winograd *p, const ck_tiles *tile
         }
 }
 
-static inline void input_tiles(const int tile, const ck_winograd *p, const ck_tiles *tiles, int64_t first,
-                               int64_t count, char *const *bases, float *to) {
+INLINE void input_tiles(const int tile, const ck_winograd *p, const ck_tiles *tiles, int64_t first,
+                        int64_t count, char *const *bases, float *to) {
     const float *in = (const float *)ck_at(p->in, bases), *pad = (const float *)ck_at(p->pad, bases);
     for (int64_t t = 0; t < count; t++, to += tiles->row) {
         const float *from[SIDES * SIDES];
@@ -102,8 +102,8 @@ static inline void input_tiles(const int tile, const ck_winograd *p, const ck_ti
     }
 }
 
-/* c[i,:] = a[i,0..depth] . panel, for i < rows, in the first `vectors` of the panel. The lines at `ahead`, `apart`
- * bytes from each other, one for each step of the depth, are wanted soon. */
+/* c[i,:] = a[i,0..depth] . panel, for i < rows, in the first `vectors` of the panel. The lines at `ahead`,
+ * `apart` bytes from each other, one for each step of the depth, are wanted soon. */
 INLINE void product(const int rows, const int vectors, const float *a, int64_t a_step, int64_t depth,
                     const float *panel, const char *ahead, int64_t apart, float *c) {
     real acc[MR][VECTORS];
@@ -143,11 +143,12 @@ static void product_of(int64_t rows, int64_t n, const float *a, int64_t a_step, 
 #undef ROWS
 }
 
-/* The products of a block of tiles with a panel of B at every position. While the tiles pass by, the panel of the
- * next position is fetched. */
-static void products(const ck_winograd *p, const ck_tiles *tiles, int64_t count, const float *panel, int64_t n,
-                     const float *inputs, float *out) {
-    const int64_t passes = (count + MR - 1) / MR, step = (count + passes - 1) / passes, size = p->channels * NR;
+/* The products of a block of tiles with a panel of B at every position. While the tiles pass by, the panel of
+ * the next position is fetched. */
+static void products(const ck_winograd *p, const ck_tiles *tiles, int64_t count, const float *panel,
+                     int64_t n, const float *inputs, float *out) {
+    const int64_t passes = (count + MR - 1) / MR, step = (count + passes - 1) / passes;
+    const int64_t size = p->channels * NR;
     const int64_t apart = (NR * 4 + passes - 1) / passes;
     for (int64_t q = 0; q < tiles->positions; q++, panel += size) {
         const char *ahead = (const char *)(panel + size);
@@ -178,8 +179,8 @@ INLINE void output_vector(const int tile, const ck_winograd *p, const float *fro
 }
 
 /* The columns of a panel, n of them there, of all pixels of a block of tiles. */
-static inline void output_tiles(const int tile, const ck_winograd *p, const ck_tiles *tiles, int64_t first,
-                                int64_t count, const float *from, const float *bias, int64_t n, float *out) {
+INLINE void output_tiles(const int tile, const ck_winograd *p, const ck_tiles *tiles, int64_t first,
+                         int64_t count, const float *from, const float *bias, int64_t n, float *out) {
     for (int64_t t = 0; t < count; t++, from += NR) {
         const int64_t y = (first + t) / tiles->across * tile, x = (first + t) % tiles->across * tile;
         const int64_t down = p->height - y, right = p->columns - x;

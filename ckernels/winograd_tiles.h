@@ -3,7 +3,7 @@
 #define CK_WINOGRAD_TILES_H
 #include "kernel.h"
 
-/* A tile of the input has `side` x `side` pixels, each a position, and after the transform a matrix of its own:
+/* A tile of the input has `side` x `side` positions; after the transform each is a matrix of its own:
  *   inputs    [positions][block][channels]   rows `row` floats apart, matrices `inputs`
  *   products  [positions][block][nr]         matrices `products` floats apart, behind all inputs
  */

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from runtime.backends.emitter import Emitter
 
 SLIDING_TAPS = 9
-TILES_SHARE = 0.5
+TILES_SHARE, STAYING = 0.6, 0.5
+"""Of the cache: for a block of tiles of a Winograd convolution; for weights that are read for each block."""
 LOOKUP_ALIGN, MAP_ALIGN, MAP_BLOCK = 64, 16, 512
 """Elements of a vector; those of a block of the MAP kernels, which is whole rows where one fits."""
 
@@ -178,26 +179,19 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
             **_epilogue(gemm.epilogue, gemm.n, 1, "out", keep),
         }
 
-    flow = _winograd_flow(node.inputs[0], fused, low.values[node.outputs[0]].elements, row.mr)
     products = gemm.m * gemm.n * gemm.k
-    low.step(node, row, "ck_winograd", fields, [node.inputs[0], panels, pad], [scratch], 2 * products, flow)
+    low.step(node, row, "ck_winograd", fields, [node.inputs[0], panels, pad], [scratch], 2 * products)
 
 
 def _tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
-    """As many as leave their share of the cache in the scratch: inputs, and products of a panel."""
-    one = 4 * (fused.tile + 2) ** 2 * (fused.gemm.k // 9 + row.nr)
+    """Few where the weights stay in the cache and may be read again; else as many as leave their share of it
+    in the scratch: inputs, and products of a panel.
+    """
+    channels, positions = fused.gemm.k // 9, (fused.tile + 2) ** 2
     tiles = len(fused.rows) * -(-fused.columns // fused.tile)
-    return min(max(int(TILES_SHARE * cache) // one, row.mr), tiles)
-
-
-def _winograd_flow(source: int, fused: Winograd, elements: int, few: int) -> Flow | None:
-    """Rows of tiles; the last may have fewer pixels. A strip has enough tiles to fill the registers."""
-    gemm = fused.gemm
-    if not is_dense(gemm.c, (1, gemm.m, gemm.n)) or gemm.m * gemm.n != elements:
-        return None
-    reads = Windows(fused.rows, (fused.width - 1) * fused.step + gemm.k // 9)
-    across = -(-fused.columns // fused.tile)
-    return Flow(len(fused.rows), fused.tile * fused.columns * gemm.n, {source: reads}, -(-2 * few // across))
+    few, many = 2 * row.mr, int(TILES_SHARE * cache) // (4 * positions * (channels + row.nr))
+    stay = 4 * positions * channels * fused.gemm.n <= STAYING * cache
+    return min(few if stay else max(few, many), tiles)
 
 
 def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
