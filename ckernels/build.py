@@ -32,6 +32,8 @@ SANITIZED = (
     "-fno-omit-frame-pointer",
 )
 AVX512 = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+NEON = ("-ffp-contract=fast", "-fno-schedule-insns")
+"""Instructions put in order before they have registers make GCC move sums about in the loops of the tiles."""
 ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "avx2": {
         "x86_64": ("-mavx2", "-mfma", "-ffp-contract=fast"),
@@ -40,7 +42,7 @@ ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "avx512": {"x86_64": (*AVX512, "-ffp-contract=fast")},
     "vnni": {"x86_64": (*AVX512, "-mavx512vnni")},
     "vbmi": {"x86_64": (*AVX512, "-mavx512vbmi")},
-    "neon": {"aarch64": (), "armv7l": ("-mfpu=neon-vfpv4",)},
+    "neon": {"aarch64": NEON},
 }
 """Source name suffix -> machine -> flags. A file is left out on a machine that its suffix does not name."""
 

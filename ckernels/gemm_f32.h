@@ -38,7 +38,21 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     for (int64_t t = 0; t < p->taps; t++, a += MR) {
         const float *row[MR];
         UNROLLED(i, rows) row[i] = a[i];
-        for (int64_t k = 0; k < chunk; k++) {
+        int64_t k = 0;
+#ifdef A_IN_LANES
+        for (; k + VL <= chunk; k += VL) {
+            real x[MR];
+            UNROLLED(i, rows) x[i] = *(const real *)(row[i] + k);
+            UNROLLED(lane, VL) {
+                real b[VECTORS];
+                panel += NR;
+                UNROLLED(j, vectors) b[j] = ((const real *)panel)[j];
+                UNROLLED(i, rows)
+                    UNROLLED(j, vectors) acc[i][j] += x[i][lane] * b[j];
+            }
+        }
+#endif
+        for (; k < chunk; k++) {
             real b[VECTORS];
             panel += NR;
             UNROLLED(j, vectors) b[j] = ((const real *)panel)[j];
@@ -71,7 +85,10 @@ static void tile_of(const ck_gemm *p, int rows, const float *const *a, const flo
         ROWS(5) ROWS(6)
 #endif
 #if MR > 6
-        ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12)
+        ROWS(7) ROWS(8)
+#endif
+#if MR > 8
+        ROWS(9) ROWS(10) ROWS(11) ROWS(12)
 #endif
     }
 #undef ROWS

@@ -27,6 +27,8 @@ def test_the_header_is_the_cdef() -> None:
         ("aarch64", "gemm_f32_avx2.c", False, ""),
         ("x86_64", "gemm_f32.c", True, ""),
         ("aarch64", "gemm_f32.c", True, ""),
+        ("aarch64", "gemm_f32_neon.c", True, "-ffp-contract=fast"),
+        ("armv7l", "gemm_f32_neon.c", False, ""),
         ("riscv64", "map.c", True, ""),
     ],
 )

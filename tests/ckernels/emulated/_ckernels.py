@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import importlib.util
 import itertools
 import os
@@ -143,7 +144,9 @@ class Machine:
         self._command, self._lock = command, threading.Lock()
         self._process, introduction = self._start()
         self.features = next(int(words[1]) for words in introduction if words[0] == "features")
-        self.rows = [(words[1], *map(int, words[2:])) for words in introduction if words[0] == "row"]
+        self.rows = [
+            (words[1], *map(int, words[2:8]), words[8]) for words in introduction if words[0] == "row"
+        ]
         for kind, size in (words[1:] for words in introduction if words[0] == "size"):
             if (ours := ffi.sizeof(kind)) != int(size):
                 raise ImportError(f"{self._command}: {kind} is {size} bytes there and {ours} bytes here")
@@ -181,20 +184,18 @@ class Machine:
 
 class Lib:
     """`lib` as cffi makes it, with the machine's kernels. A kernel's address is its row's number, from 1; its
-    packer is that of a row here with the same panels, for constants are packed here.
+    packer is the function of that name here, for constants are packed here.
     """
 
     def __init__(self, machine: Machine) -> None:
         self._machine, self._sizes = machine, dict[int, int]()
-        count = ffi.new("int32_t *")
-        first = here.lib.ck_rows(count)
-        known = [first[i] for i in range(count[0])]
-        packers = {(row.op, row.dtype, row.kr): row.pack for row in known if row.pack}
+        ours = ctypes.CDLL(here.__file__)
         self._names = [ffi.new("char[]", str(name).encode()) for name, *_ in machine.rows]
         self._rows = ffi.new("ck_row[]", len(machine.rows))
-        for i, (_, op, dtype, isa, mr, nr, kr) in enumerate(machine.rows):
-            kernel, pack = ffi.cast("ck_kernel", i + 1), packers.get((op, dtype, kr), ffi.NULL)
-            self._rows[i] = (self._names[i], op, dtype, isa, mr, nr, kr, kernel, pack)
+        for i, (_, *numbers, packer) in enumerate(machine.rows):
+            place = 0 if packer == "NULL" else ctypes.cast(ours[packer], ctypes.c_void_p).value
+            kernel, pack = ffi.cast("ck_kernel", i + 1), ffi.cast("ck_packer", place)
+            self._rows[i] = (self._names[i], *numbers, kernel, pack)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(here.lib, name)

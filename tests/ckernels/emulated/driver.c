@@ -23,11 +23,18 @@ typedef struct {
     int64_t status, failed;
 } reply;
 
+/* Of every row the packer's name: what another machine knows it by. */
+static const char *const packers[] = {
+#define ROW(OP, DTYPE, ISA, MR, NR, KR, NAME, PACK) #PACK,
+#include "kernels.inc"
+#undef ROW
+};
+
 static void introduce(const ck_row *rows, int32_t count) {
     printf("features %d\n", (int)ck_cpu_features());
     for (const ck_row *row = rows; row < rows + count; row++)
-        printf("row %s %d %d %d %d %d %d\n", row->name, (int)row->op, (int)row->dtype, (int)row->isa,
-               (int)row->mr, (int)row->nr, (int)row->kr);
+        printf("row %s %d %d %d %d %d %d %s\n", row->name, (int)row->op, (int)row->dtype, (int)row->isa,
+               (int)row->mr, (int)row->nr, (int)row->kr, packers[row - rows]);
 #define SIZE(type) printf("size %s %d\n", #type, (int)sizeof(type))
     SIZE(ck_step), SIZE(ck_raster), SIZE(ck_region), SIZE(ck_gemm), SIZE(ck_depthwise), SIZE(ck_winograd), SIZE(ck_pair), SIZE(ck_lookup), SIZE(ck_map);
     SIZE(ck_instruction), SIZE(ck_view), SIZE(ck_operand), SIZE(ck_reduce), SIZE(ck_gather), SIZE(ck_scatter);

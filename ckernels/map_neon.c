@@ -1,0 +1,3 @@
+/* map_neon.c: MAP for NEON. */
+#define ISA neon
+#include "map.h"
