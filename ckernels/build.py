@@ -33,7 +33,7 @@ SANITIZED = (
 )
 AVX512 = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 NEON = ("-ffp-contract=fast", "-fno-schedule-insns")
-"""Instructions put in order before they have registers make GCC move sums about in the loops of the tiles."""
+"""Scheduled before registers are given, the loops of the tiles move sums between them."""
 ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "avx2": {
         "x86_64": ("-mavx2", "-mfma", "-ffp-contract=fast"),

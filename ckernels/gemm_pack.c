@@ -23,8 +23,8 @@ void ck_f32_pack(const void *params, int32_t nr, char *const *bases) {
         }
 }
 
-void ck_q8_pack_c2(const void *params, int32_t nr, char *const *bases) {
-    const ck_gemm *p = params;
+/* Groups of kr elements of s16, their zero point taken off. */
+static void pack_s16(const ck_gemm *p, int32_t nr, int64_t kr, char *const *bases) {
     const uint8_t *b = (const uint8_t *)ck_at(p->b, bases);
     const int32_t *bias = (const int32_t *)ck_at(p->bias, bases);
     char *out = ck_at(p->packed, bases);
@@ -36,9 +36,9 @@ void ck_q8_pack_c2(const void *params, int32_t nr, char *const *bases) {
             int32_t *head = (int32_t *)out;
             int16_t *body = (int16_t *)(head + nr);
             for (int64_t j = 0; j < nr; j++) head[j] = bias && j < n ? bias[n0 + j] : 0;
-            for (int64_t k = 0; k < p->k; k += 2)
+            for (int64_t k = 0; k < p->k; k += kr)
                 for (int64_t j = 0; j < nr; j++)
-                    for (int64_t x = k; x < k + 2; x++) {
+                    for (int64_t x = k; x < k + kr; x++) {
                         int32_t value = 0;
                         if (j < n && x < p->k) {
                             uint8_t raw = from[x * s[1] + j * s[2]];
@@ -49,6 +49,10 @@ void ck_q8_pack_c2(const void *params, int32_t nr, char *const *bases) {
             out = (char *)body;
         }
 }
+
+void ck_q8_pack_c1(const void *p, int32_t nr, char *const *bases) { pack_s16(p, nr, 1, bases); }
+
+void ck_q8_pack_c2(const void *p, int32_t nr, char *const *bases) { pack_s16(p, nr, 2, bases); }
 
 /* Groups of four bytes of each chunk of k, signed, and a bias that has in it what the zero points add: with a'
  * and b' as the tiles have them, of zero points za and zb, sum (a' - za)(b' - zb) is the sum of a'b', less

@@ -3,7 +3,8 @@
  * Both sides are widened to s16 with their zero points taken off (B when it is packed, A one tile of rows at
  * a time), so that one "multiply pairs, add neighbours" instruction does two products per lane. PAIRS(a, b)
  * is that instruction: for s32 lanes of two s16 each, a.lo * b.lo + a.hi * b.hi. VL is the number of s32
- * lanes.
+ * lanes. Without PAIRS, NEON's products of s16 are added to s32, and nothing lies in pairs. KR says how many
+ * elements of a column the panels of PACK have side by side.
  */
 #include "kernels.h"
 #include "quantized.h"
@@ -28,6 +29,48 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
         for (int64_t j = 0; j < n; j++) ((uint8_t *)c)[at + j * step] = (uint8_t)out[j];
 }
 
+#ifdef PAIRS
+/* acc[i,:] += a[i][0..depth] . the panel's rows, which begin at b. */
+static inline __attribute__((always_inline)) void add_products(uvec acc[MR][VECTORS], const int rows, const int16_t *a,
+                                                               int64_t depth, const vec *b) {
+    for (int64_t k = 0; k < depth; k += 2, b += VECTORS)
+        UNROLLED(i, rows) {
+            int32_t pair;
+            memcpy(&pair, a + i * depth + k, sizeof pair);
+            vec both = pair - (vec){0};
+            UNROLLED(j, VECTORS) acc[i][j] += (uvec)PAIRS(both, b[j]);
+        }
+}
+#else
+/* The same. Eight elements of each row are in a register, of which an instruction takes one. */
+static inline __attribute__((always_inline)) void add_products(uvec acc[MR][VECTORS], const int rows, const int16_t *a,
+                                                               int64_t depth, const vec *panel) {
+    const int16_t *b = (const int16_t *)(const void *)panel;
+    int64_t k = 0;
+    for (; k + 8 <= depth; k += 8) {
+        int16x8_t x[MR];
+        UNROLLED(i, rows) x[i] = vld1q_s16(a + i * depth + k);
+#define LANE(lane)                                                                                               \
+    do {                                                                                                         \
+        const int16x8_t eight = vld1q_s16(b);                                                                    \
+        UNROLLED(i, rows) {                                                                                      \
+            acc[i][0] = (uvec)vmlal_laneq_s16((int32x4_t)acc[i][0], vget_low_s16(eight), x[i], lane);             \
+            acc[i][1] = (uvec)vmlal_high_laneq_s16((int32x4_t)acc[i][1], eight, x[i], lane);                      \
+        }                                                                                                        \
+        b += NR;                                                                                                 \
+    } while (0)
+        LANE(0); LANE(1); LANE(2); LANE(3); LANE(4); LANE(5); LANE(6); LANE(7);
+#undef LANE
+    }
+    for (; k < depth; k++, b += NR)
+        UNROLLED(i, rows) {
+            const int16x8_t eight = vld1q_s16(b);
+            acc[i][0] = (uvec)vmlal_n_s16((int32x4_t)acc[i][0], vget_low_s16(eight), a[i * depth + k]);
+            acc[i][1] = (uvec)vmlal_high_n_s16((int32x4_t)acc[i][1], eight, a[i * depth + k]);
+        }
+}
+#endif
+
 static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a,
                                                        int64_t depth, const char *panel, char *c, int64_t at,
                                                        int used, int64_t n0, int64_t n) {
@@ -35,15 +78,7 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     const vec *b = (const vec *)panel;
     UNROLLED(i, rows)
         UNROLLED(j, VECTORS) acc[i][j] = (uvec)b[j];
-    for (int64_t k = 0; k < depth; k += 2) {
-        b += VECTORS;
-        UNROLLED(i, rows) {
-            int32_t pair;
-            memcpy(&pair, a + i * depth + k, sizeof pair);
-            vec both = pair - (vec){0};
-            UNROLLED(j, VECTORS) acc[i][j] += (uvec)PAIRS(both, b[j]);
-        }
-    }
+    add_products(acc, rows, a, depth, b + VECTORS);
     UNROLLED(i, rows) {
         int32_t row[NR];
         if (i >= used) break;
@@ -65,7 +100,7 @@ static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t st
     }
 }
 
-/* Rows m0 .. m0 + used of A, widened to s16, `depth` (k made even) apart. */
+/* Rows m0 .. m0 + used of A, widened to s16, `depth` (k in whole KR) apart. */
 static void rows_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int64_t m0, int used,
                     int64_t depth, int16_t *scratch) {
     const int64_t step_m = p->a_view.strides[1], step_k = p->a_view.strides[2], chunk = p->k / p->taps;
@@ -85,11 +120,11 @@ static void rows_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int6
 
 ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
-    const int64_t depth = (p->k + 1) / 2 * 2, panel = NR * 4 + depth * NR * 2, panels = (p->n + NR - 1) / NR;
+    const int64_t depth = (p->k + KR - 1) / KR * KR, panel = NR * 4 + depth * NR * 2, panels = (p->n + NR - 1) / NR;
     const int64_t block = panel < L2_BYTES ? L2_BYTES / panel : 1;
     const char *packed = ck_at(p->packed, bases);
     int16_t *scratch = (int16_t *)ck_at(p->scratch, bases);
-    if (p->pack_now && begin == 0) ck_q8_pack_c2(p, NR, bases);
+    if (p->pack_now && begin == 0) PACK(p, NR, bases);
     memset(scratch, 0, (size_t)(MR * depth) * sizeof *scratch);
     for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
         const ck_range of = ck_rows_of(p, b, begin, end);
@@ -103,6 +138,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                     const int64_t at = p->c_view.offset + b * step[0] + m * step[1] + j * NR * step[2];
                     const char *from = packed + (b * panels + j) * panel;
                     if (used == 1) tile(p, 1, scratch, depth, from, ck_at(p->c, bases), at, 1, j * NR, n);
+                    else if (MR > 6 && used <= MR / 2) tile(p, MR / 2, scratch, depth, from, ck_at(p->c, bases), at, used, j * NR, n);
                     else tile(p, MR, scratch, depth, from, ck_at(p->c, bases), at, used, j * NR, n);
                 }
             }

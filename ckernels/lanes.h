@@ -19,6 +19,22 @@ typedef struct {
 #define LANES_OF(from, is_signed)                                           \
     ((is_signed) ? (vec)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(from))) \
                  : (vec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(from))))
+#elif VL == 4 && defined(__aarch64__)
+static inline __attribute__((always_inline)) uint8x8_t four_bytes(const uint8_t *from) {
+    uint32_t four;
+    memcpy(&four, from, sizeof four);
+    return vcreate_u8(four);
+}
+
+static inline __attribute__((always_inline)) void put_four(uint8_t *to, int32x4_t lanes) {
+    const int16x4_t halves = vmovn_s32(lanes);
+    const uint32_t four = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
+    memcpy(to, &four, sizeof four);
+}
+#define LANES_OF(from, is_signed)                                                                    \
+    ((is_signed) ? (vec)vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(from)))))      \
+                 : (vec)vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(from)))))
+#define BYTES_TO(to, lanes) put_four(to, (int32x4_t)(lanes))
 #endif
 
 static inline __attribute__((always_inline)) vec lanes_of(const uint8_t *from, const int is_signed) {

@@ -6,6 +6,9 @@
 #ifndef CK_QUANTIZED_H
 #define CK_QUANTIZED_H
 #include <stdint.h>
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 /* The high half of 2ab, rounded to nearest, halves towards plus infinity at the last bit kept, saturating. */
 static inline int32_t ck_high_product(int32_t a, int32_t b) {
@@ -30,6 +33,18 @@ static inline int32_t ck_requantise(int32_t x, int32_t multiplier, int32_t shift
     return ck_shift_right(ck_high_product((int32_t)((uint32_t)x << ck_held(shift)), multiplier), right);
 }
 
+#if defined(__aarch64__)
+/* Four of ck_requantise, for shifts of -31 to 31. SQRDMULH is the high product, SRSHL takes halves up: negative
+ * numbers are made less by one before it where `away` is 1. */
+static inline __attribute__((always_inline)) int32x4_t ck_requantised(int32x4_t x, int32x4_t multiplier,
+                                                                      int32x4_t shift, int32_t away) {
+    const int32x4_t none = vdupq_n_s32(0), right = vminq_s32(shift, none);
+    const int32x4_t high = vqrdmulhq_s32(vshlq_s32(x, vmaxq_s32(shift, none)), multiplier);
+    const int32x4_t down = vandq_s32(high, vandq_s32(right, vdupq_n_s32(-away)));
+    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(down, 31)), right);
+}
+#endif
+
 /* The integer epilogue of n sums (a constant, so that this is vector code): rescale, add the zero point,
  * clamp; sums wrap. Multipliers are not negative, so the high product cannot saturate and its low 32 bits are all of it.
  * `away`: 1 takes halves away from zero, 0 up.
@@ -39,7 +54,15 @@ static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *res
                                                               const int32_t *restrict shift, int32_t away,
                                                               int32_t zero, int32_t low, int32_t high,
                                                               int32_t *restrict out, const int n) {
-    for (int j = 0; j < n; j++) {
+    int j = 0;
+#if defined(__aarch64__)
+    for (; j + 4 <= n; j += 4) {
+        const int32x4_t scaled = ck_requantised(vld1q_s32(sums + j), vld1q_s32(multiplier + j), vld1q_s32(shift + j), away);
+        const int32x4_t x = vmaxq_s32(vaddq_s32(scaled, vdupq_n_s32(zero)), vdupq_n_s32(low));
+        vst1q_s32(out + j, vminq_s32(x, vdupq_n_s32(high)));
+    }
+#endif
+    for (; j < n; j++) {
         const int32_t left = shift[j] > 0 ? shift[j] : 0, right = shift[j] < 0 ? -shift[j] : 0;
         const int64_t product = (int64_t)(int32_t)((uint32_t)sums[j] << left) * multiplier[j];
         const int32_t scaled = (int32_t)((uint64_t)(product + (1 << 30)) >> 31);
