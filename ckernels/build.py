@@ -43,6 +43,7 @@ ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     "vnni": {"x86_64": (*AVX512, "-mavx512vnni")},
     "vbmi": {"x86_64": (*AVX512, "-mavx512vbmi")},
     "neon": {"aarch64": NEON},
+    "dotprod": {"aarch64": (*NEON, "-march=armv8.2-a+dotprod")},
 }
 """Source name suffix -> machine -> flags. A file is left out on a machine that its suffix does not name."""
 

@@ -46,6 +46,7 @@ typedef enum {
     CK_ISA_AVX512 = 4, /* F, BW, DQ and VL, beside AVX2 */
     CK_ISA_VNNI = 8,   /* of AVX-512 */
     CK_ISA_VBMI = 16,  /* of AVX-512 */
+    CK_ISA_DOTPROD = 32, /* of ARMv8.2, beside NEON */
 } ck_isa;
 
 typedef enum {

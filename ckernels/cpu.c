@@ -1,7 +1,7 @@
 /* cpu.c: which instruction sets this CPU has. */
 #include "ck.h"
 
-#if defined(__arm__) && defined(__linux__)
+#if (defined(__arm__) || defined(__aarch64__)) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
@@ -16,6 +16,9 @@ int32_t ck_cpu_features(void) {
                 (__builtin_cpu_supports("avx512vbmi") ? CK_ISA_VBMI : 0);
 #elif defined(__aarch64__)
     bits |= CK_ISA_NEON; /* part of the base architecture */
+#if defined(__linux__)
+    if (getauxval(AT_HWCAP) & (1ul << 20)) bits |= CK_ISA_DOTPROD;
+#endif
 #elif defined(__arm__) && defined(__linux__)
     if (getauxval(AT_HWCAP) & (1ul << 12)) bits |= CK_ISA_NEON;
 #endif

@@ -94,6 +94,11 @@ void ck_q8_pack_c4u(const void *params, int32_t nr, char *const *bases) {
     pack_c4(p, nr, bases, p->a_zero + (p->a_dtype == CK_I8 ? 128 : 0));
 }
 
+void ck_q8_pack_c4s(const void *params, int32_t nr, char *const *bases) {
+    const ck_gemm *p = params;
+    pack_c4(p, nr, bases, p->a_zero - (p->a_dtype == CK_U8 ? 128 : 0));
+}
+
 void ck_gemm_room(const ck_row *row, const ck_gemm *p, int64_t *packed, int64_t *scratch) {
     const int64_t panels = (p->n + row->nr - 1) / row->nr, depth = (p->k + row->kr - 1) / row->kr * row->kr;
     const int64_t wide = row->dtype == CK_F32 ? 4 : 2; /* of an element in a panel */

@@ -138,7 +138,8 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                     const int64_t at = p->c_view.offset + b * step[0] + m * step[1] + j * NR * step[2];
                     const char *from = packed + (b * panels + j) * panel;
                     if (used == 1) tile(p, 1, scratch, depth, from, ck_at(p->c, bases), at, 1, j * NR, n);
-                    else if (MR > 6 && used <= MR / 2) tile(p, MR / 2, scratch, depth, from, ck_at(p->c, bases), at, used, j * NR, n);
+                    else if (MR > 6 && used <= MR / 2)
+                        tile(p, MR / 2, scratch, depth, from, ck_at(p->c, bases), at, used, j * NR, n);
                     else tile(p, MR, scratch, depth, from, ck_at(p->c, bases), at, used, j * NR, n);
                 }
             }

@@ -3,7 +3,8 @@
  *
  * Both sides are brought to those signs by turning their highest bit, which moves a zero point by 128. What
  * the zero points add is known beforehand but for b_zero times the sum of a row of A: the rest is in the
- * panels' bias (gemm_pack.c). VL is the number of s32 lanes.
+ * panels' bias (gemm_pack.c). VL is the number of s32 lanes. Where there is DOT_LANE(sums, x, b, lane), it takes
+ * the a that is in this lane of x.
  */
 #include "kernels.h"
 #define ELEMENT uint8_t
@@ -31,22 +32,42 @@ static inline __attribute__((always_inline)) void group(vec acc[MR][VECTORS], co
     }
 }
 
+#ifdef DOT_LANE
+/* VL groups of each row, each group in a lane of a register; the same. */
+static inline __attribute__((always_inline)) void groups(vec acc[MR][VECTORS], const int rows, const int vectors,
+                                                         const uint8_t *const *row, int64_t k, vec turn,
+                                                         const char *panel) {
+    vec x[MR];
+    UNROLLED(i, rows) x[i] = *(const vec *)(const void *)(row[i] + k) ^ turn;
+    UNROLLED(lane, VL) {
+        vec b[VECTORS];
+        UNROLLED(j, vectors) b[j] = ((const vec *)(const void *)(panel + lane * NR * 4))[j];
+        UNROLLED(i, rows)
+            UNROLLED(j, vectors) acc[i][j] = DOT_LANE(acc[i][j], x[i], b[j], lane);
+    }
+}
+#endif
+
 /* sums[i, :] for i < rows, in the first `vectors` of the panel. less[i] is what b_zero takes from each sum of
- * row i. */
-static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int vectors,
-                                                       const uint8_t *const *a, const int32_t *less,
-                                                       const char *panel, int32_t *sums) {
+ * row i. Where not `turned`, A has its sign already. */
+static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int turned, const int rows,
+                                                       const int vectors, const uint8_t *const *a,
+                                                       const int32_t *less, const char *panel, int32_t *sums) {
     vec acc[MR][VECTORS];
     UNROLLED(i, rows)
         UNROLLED(j, vectors) acc[i][j] = (vec)(((const uvec *)(const void *)panel)[j] - (uint32_t)less[i]);
     panel += NR * 4;
     const int64_t chunk = p->k / p->taps;
-    vec turn = (int32_t)((p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};
-    __asm__("" : "+m"(turn)); /* not a number to the compiler: A is turned in vectors, not before */
+    vec turn = (int32_t)(turned && (p->a_dtype == CK_I8) != A_SIGNED ? 0x80808080u : 0) - (vec){0};
+    if (turned) __asm__("" : "+m"(turn)); /* not a number to the compiler: A is turned in vectors, not before */
     for (int64_t t = 0; t < p->taps; t++, a += MR) {
         const uint8_t *row[MR];
         UNROLLED(i, rows) row[i] = a[i];
-        for (int64_t k = 0; k < chunk; k += 4, panel += NR * 4) group(acc, rows, vectors, row, k, turn, panel);
+        int64_t k = 0;
+#ifdef DOT_LANE
+        for (; k + 4 * VL < chunk + 4; k += 4 * VL, panel += NR * 4 * VL) groups(acc, rows, vectors, row, k, turn, panel);
+#endif
+        for (; k < chunk; k += 4, panel += NR * 4) group(acc, rows, vectors, row, k, turn, panel);
     }
     UNROLLED(i, rows)
         UNROLLED(j, vectors) *(vec *)(sums + i * NR + j * VL) = acc[i][j];
@@ -75,10 +96,20 @@ static void sums_of_row(const ck_gemm *p, const uint8_t *const *a, const int32_t
 
 static void sum(const ck_gemm *p, int rows, const uint8_t *const *a, const int32_t *less, const char *panel,
                 int64_t n, int32_t *sums) {
-#define ROWS(count)                                                \
-    case count:                                                    \
-        if (n > VL) tile(p, count, VECTORS, a, less, panel, sums); \
-        else tile(p, count, 1, a, less, panel, sums);              \
+#ifdef DOT_LANE /* a vector of A makes but 2 * VL sums: turning is a tenth of the work */
+#define TILE(rows, vectors)                                                   \
+    if (p->a_dtype == CK_I8) tile(p, 0, rows, vectors, a, less, panel, sums); \
+    else tile(p, 1, rows, vectors, a, less, panel, sums)
+#else
+#define TILE(rows, vectors) tile(p, 1, rows, vectors, a, less, panel, sums)
+#endif
+#define ROWS(count)                \
+    case count:                    \
+        if (n > VL) {              \
+            TILE(count, VECTORS);  \
+        } else {                   \
+            TILE(count, 1);        \
+        }                          \
         return;
     switch (rows) {
         ROWS(1) ROWS(2) ROWS(3) ROWS(4)
@@ -90,6 +121,7 @@ static void sum(const ck_gemm *p, int rows, const uint8_t *const *a, const int32
 #endif
     }
 #undef ROWS
+#undef TILE
 }
 
 /* Lanes of bytes or of s32 to C, one by one. */

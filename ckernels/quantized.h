@@ -57,7 +57,8 @@ static inline __attribute__((always_inline)) void ck_epilogue(const int32_t *res
     int j = 0;
 #if defined(__aarch64__)
     for (; j + 4 <= n; j += 4) {
-        const int32x4_t scaled = ck_requantised(vld1q_s32(sums + j), vld1q_s32(multiplier + j), vld1q_s32(shift + j), away);
+        const int32x4_t factors = vld1q_s32(multiplier + j), powers = vld1q_s32(shift + j);
+        const int32x4_t scaled = ck_requantised(vld1q_s32(sums + j), factors, powers, away);
         const int32x4_t x = vmaxq_s32(vaddq_s32(scaled, vdupq_n_s32(zero)), vdupq_n_s32(low));
         vst1q_s32(out + j, vminq_s32(x, vdupq_n_s32(high)));
     }
