@@ -129,6 +129,25 @@ ck_status REAL_NAME(const void *params, int64_t begin, int64_t end, char *const 
     return CK_OK;
 }
 
+/* acc[j] += (from - zero) * weights, of `vectors` vectors of channels. */
+static inline __attribute__((always_inline)) void add_tap(uvec acc[BLOCK], const int is_signed, const int vectors,
+                                                          const uint8_t *from, vec zero, const int32_t *w) {
+    int done = 0;
+#if VL == 4 && defined(__aarch64__) /* differences of bytes, weights too, fit 16 bits */
+    const uint8x8_t eight = vdup_n_u8((uint8_t)zero[0]);
+    UNROLLED(j, vectors / 2) {
+        const uint8x8_t bytes = vld1_u8(from + j * 8);
+        const int16x8_t x = is_signed ? vsubl_s8((int8x8_t)bytes, (int8x8_t)eight) : (int16x8_t)vsubl_u8(bytes, eight);
+        const int16x8_t low = vmovn_high_s32(vmovn_s32(vld1q_s32(w + j * 8)), vld1q_s32(w + j * 8 + 4));
+        acc[2 * j] = (uvec)vmlal_s16((int32x4_t)acc[2 * j], vget_low_s16(x), vget_low_s16(low));
+        acc[2 * j + 1] = (uvec)vmlal_high_s16((int32x4_t)acc[2 * j + 1], x, low);
+    }
+    done = vectors / 2 * 2;
+#endif
+    UNROLLED(j, vectors)
+        if (j >= done) acc[j] += (uvec)((lanes_of(from + j * VL, is_signed) - zero) * *(const vec *)(w + j * VL));
+}
+
 static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthwise *p, const int is_signed,
                                                                  const int vectors, int64_t c,
                                                                  const uint8_t *in, const uint8_t *pad,
@@ -143,8 +162,7 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
         for (int64_t t = 0; t < p->taps; t++) {
             const uint8_t *from = (rows[t] < 0 ? pad : in + rows[t]) + c;
             const int32_t *w = weights + t * p->channels + c;
-            UNROLLED(j, vectors)
-                acc[j] += (uvec)((lanes_of(from + j * VL, is_signed) - zero) * *(const vec *)(w + j * VL));
+            add_tap(acc, is_signed, vectors, from, zero, w);
         }
         UNROLLED(j, vectors) {
             const rescaling lanes = rescaling_of(p->multiplier + c + j * VL, p->shift + c + j * VL);
