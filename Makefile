@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 SOURCES := ckernels runtime fl edge_agent cloud_broker walle_cli.py walle_demo.py
 .DEFAULT_GOAL := help
-.PHONY: help run test install build check fix conformance test-c fuzz bench demo-models golden size arm-test system-deps clean venv-version
+.PHONY: help run test install build check fix conformance test-c fuzz bench bench-arm demo-models golden size arm-test system-deps clean venv-version
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ arm-test: build ## the C kernels as ARM code under an emulator: Cortex-A53, A72,
 bench: build ## latency of the shared models against the TFLite interpreter, interleaved, as ratios
 	$(VENV)/bin/walle bench
 
+bench-arm: build ## what the kernels cost on ARM by models of the cores: cycles of loops, instructions of inferences
+	$(RUN) -m tests.arm_cost $(ARGS)
+
 demo-models: build ## train the demo's models again, print their accuracy
 	$(RUN) specs/models/train.py
 
@@ -71,8 +74,8 @@ size: ## lines per package
 	@for package in ckernels runtime fl edge_agent cloud_broker tests; do \
 	  printf '%-14s %6d\n' $$package $$(git ls-files $$package | grep -E '\.(py|c|h|inc)$$' | xargs cat | wc -l); done
 
-SYSTEM_PACKAGES := build-essential python3-dev python3-venv mosquitto chromium tmux qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross clang libclang-rt-dev
-system-deps: ## Debian packages that some tests need: a broker, a browser, a terminal, an ARM emulator and compiler, clang for its fuzzer
+SYSTEM_PACKAGES := build-essential python3-dev python3-venv mosquitto chromium tmux qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross llvm-19 clang libclang-rt-dev
+system-deps: ## Debian packages that some tests need: a broker, a browser, a terminal, an ARM emulator, compiler and analyser, clang for its fuzzer
 	$(if $(filter 0,$(shell id -u)),,sudo) sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(SYSTEM_PACKAGES)'
 
 clean: ## remove everything that was built
