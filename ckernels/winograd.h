@@ -137,7 +137,10 @@ static void product_of(int64_t rows, int64_t n, const float *a, int64_t a_step, 
         ROWS(5) ROWS(6)
 #endif
 #if MR > 6
-        ROWS(7) ROWS(8) ROWS(9) ROWS(10) ROWS(11) ROWS(12)
+        ROWS(7) ROWS(8)
+#endif
+#if MR > 8
+        ROWS(9) ROWS(10) ROWS(11) ROWS(12)
 #endif
     }
 #undef ROWS

@@ -1,7 +1,7 @@
 """What the kernels cost on ARM, without a board: `python -m tests.arm_cost [--write]` (`make bench-arm`).
 
 Of every NEON micro-kernel the hottest loop, in cycles per product by llvm-mca's model of a core, which takes
-all memory to be in the first cache and no branch to be mispredicted: it judges the loop, not its surroundings.
+all memory to be in the first cache and no branch to be mispredicted: it judges the loop alone.
 Of every model what one inference executes, counted by a plugin of the emulator: the same in every run. What
 follows from both is an estimate until a board has measured it. `--write` keeps the figures in
 ckernels/arm_cost.json, to which a test compares them.
