@@ -14,6 +14,15 @@ typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
 #include "lanes.h"
 
+/* How many vectors of sums of bytes stand side by side: at most, and in turn until no vector is left. */
+#ifdef EIGHTS
+enum { SUMS = 8 };
+#define WIDTHS(block) block(SUMS) block(4) block(2) block(1)
+#else
+enum { SUMS = BLOCK };
+#define WIDTHS(block) block(SUMS) block(1)
+#endif
+
 static inline float clamp(const ck_depthwise *p, float x) {
     x = x < p->low ? p->low : x;
     return x > p->high ? p->high : x;
@@ -130,14 +139,12 @@ ck_status REAL_NAME(const void *params, int64_t begin, int64_t end, char *const 
 }
 
 /* acc[j] += (from - zero) * weights, of `vectors` vectors of channels. */
-static inline __attribute__((always_inline)) void add_tap(uvec acc[BLOCK], const int is_signed, const int vectors,
+static inline __attribute__((always_inline)) void add_tap(uvec acc[SUMS], const int is_signed, const int vectors,
                                                           const uint8_t *from, vec zero, const int32_t *w) {
     int done = 0;
-#if VL == 4 && defined(__aarch64__) /* differences of bytes, weights too, fit 16 bits */
-    const uint8x8_t eight = vdup_n_u8((uint8_t)zero[0]);
+#ifdef EIGHTS /* differences of bytes, weights too, fit 16 bits */
     UNROLLED(j, vectors / 2) {
-        const uint8x8_t bytes = vld1_u8(from + j * 8);
-        const int16x8_t x = is_signed ? vsubl_s8((int8x8_t)bytes, (int8x8_t)eight) : (int16x8_t)vsubl_u8(bytes, eight);
+        const int16x8_t x = eight_of(from + j * 8, zero[0], is_signed);
         const int16x8_t low = vmovn_high_s32(vmovn_s32(vld1q_s32(w + j * 8)), vld1q_s32(w + j * 8 + 4));
         acc[2 * j] = (uvec)vmlal_s16((int32x4_t)acc[2 * j], vget_low_s16(x), vget_low_s16(low));
         acc[2 * j + 1] = (uvec)vmlal_high_s16((int32x4_t)acc[2 * j + 1], x, low);
@@ -148,6 +155,24 @@ static inline __attribute__((always_inline)) void add_tap(uvec acc[BLOCK], const
         if (j >= done) acc[j] += (uvec)((lanes_of(from + j * VL, is_signed) - zero) * *(const vec *)(w + j * VL));
 }
 
+/* The sums of a vector of channels, from c on, as bytes. */
+static inline __attribute__((always_inline)) void put(const ck_depthwise *p, int64_t c, uvec sums,
+                                                      const epilogue *last, uint8_t *out) {
+    const rescaling lanes = rescaling_of(p->multiplier + c, p->shift + c);
+    bytes_to(out + c, requantised((vec)sums, &lanes, last));
+}
+
+#ifdef EIGHTS
+/* The same of two vectors. */
+static inline __attribute__((always_inline)) void put_pair(const ck_depthwise *p, int64_t c, const uvec sums[2],
+                                                           const narrowing *narrow, const epilogue *last,
+                                                           uint8_t *out) {
+    const eight_columns by = eight_columns_of(p->multiplier + c, p->shift + c);
+    if (by.quick) put_eight(out + c, (vec)sums[0], (vec)sums[1], &by, narrow);
+    else put(p, c, sums[0], last, out), put(p, c + VL, sums[1], last, out);
+}
+#endif
+
 static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthwise *p, const int is_signed,
                                                                  const int vectors, int64_t c,
                                                                  const uint8_t *in, const uint8_t *pad,
@@ -156,21 +181,29 @@ static inline __attribute__((always_inline)) int64_t whole_block(const ck_depthw
     const int64_t wide = vectors * VL;
     const vec zero = p->in_zero - (vec){0};
     const epilogue last = {p->out_zero - (vec){0}, p->out_low - (vec){0}, p->out_high - (vec){0}, p->out_ties_away};
+#ifdef EIGHTS
+    const narrowing narrow = narrowing_of(p->out_zero, p->out_low, p->out_high, is_signed, p->out_ties_away);
+#endif
     for (; c + wide <= p->channels; c += wide) {
-        uvec acc[BLOCK];
+        uvec acc[SUMS];
         UNROLLED(j, vectors) acc[j] = *(const uvec *)(bias + c + j * VL);
         for (int64_t t = 0; t < p->taps; t++) {
             const uint8_t *from = (rows[t] < 0 ? pad : in + rows[t]) + c;
             const int32_t *w = weights + t * p->channels + c;
             add_tap(acc, is_signed, vectors, from, zero, w);
         }
-        UNROLLED(j, vectors) {
-            const rescaling lanes = rescaling_of(p->multiplier + c + j * VL, p->shift + c + j * VL);
-            bytes_to(out + c + j * VL, requantised((vec)acc[j], &lanes, &last));
-        }
+#ifdef EIGHTS
+        UNROLLED(j, vectors / 2) put_pair(p, c + j * 8, acc + 2 * j, &narrow, &last, out);
+        UNROLLED(j, vectors % 2) put(p, c, acc[j], &last, out);
+#else
+        UNROLLED(j, vectors) put(p, c + j * VL, acc[j], &last, out);
+#endif
     }
     return c;
 }
+
+#define SIGNED(vectors) c = whole_block(p, 1, vectors, c, in, pad, weights, bias, rows, out);
+#define UNSIGNED(vectors) c = whole_block(p, 0, vectors, c, in, pad, weights, bias, rows, out);
 
 ck_status WHOLE_NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_depthwise *p = params;
@@ -183,11 +216,9 @@ ck_status WHOLE_NAME(const void *params, int64_t begin, int64_t end, char *const
         const int32_t *rows = p->rows + m * p->taps;
         int64_t c = 0;
         if (is_signed) {
-            c = whole_block(p, 1, BLOCK, c, in, pad, weights, bias, rows, out);
-            c = whole_block(p, 1, 1, c, in, pad, weights, bias, rows, out);
+            WIDTHS(SIGNED)
         } else {
-            c = whole_block(p, 0, BLOCK, c, in, pad, weights, bias, rows, out);
-            c = whole_block(p, 0, 1, c, in, pad, weights, bias, rows, out);
+            WIDTHS(UNSIGNED)
         }
         for (; c < p->channels; c++) {
             uint32_t sum = (uint32_t)bias[c];

@@ -7,13 +7,13 @@
  * elements of a column the panels of PACK have side by side.
  */
 #include "kernels.h"
-#include "quantized.h"
 
 enum { L2_BYTES = 192 * 1024 };
 enum { VECTORS = NR / VL };
 
 typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
+#include "lanes.h"
 
 static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t at, int64_t n0, int64_t n) {
     const int64_t step = p->c_view.strides[2];
@@ -21,6 +21,14 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
         for (int64_t j = 0; j < n; j++) ((int32_t *)c)[at + j * step] = acc[j];
         return;
     }
+#ifdef EIGHTS
+    const eight_columns by = eight_columns_of(p->multiplier + n0, p->shift + n0);
+    if (by.quick && n == NR && step == 1) {
+        const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8, p->c_ties_away);
+        put_eight((uint8_t *)c + at, *(const vec *)acc, *(const vec *)(acc + VL), &by, &last);
+        return;
+    }
+#endif
     int32_t out[NR];
     ck_epilogue(acc, p->multiplier + n0, p->shift + n0, p->c_ties_away, p->c_zero, p->c_low, p->c_high, out, NR);
     if (n == NR && step == 1)
@@ -89,14 +97,19 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
 
 static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t step, int32_t dtype,
                          int32_t zero) {
+    int64_t x = 0;
+#ifdef EIGHTS
+    for (; step == 1 && x + 8 <= n; x += 8)
+        vst1q_s16(to + x, dtype == CK_I8 ? eight_of(from + x, zero, 1) : eight_of(from + x, zero, 0));
+#endif
     if (dtype == CK_I8 && step == 1) {
-        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)((int8_t)from[x] - zero);
+        for (; x < n; x++) to[x] = (int16_t)((int8_t)from[x] - zero);
     } else if (dtype == CK_I8) {
-        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)((int8_t)from[x * step] - zero);
+        for (; x < n; x++) to[x] = (int16_t)((int8_t)from[x * step] - zero);
     } else if (step == 1) {
-        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)(from[x] - zero);
+        for (; x < n; x++) to[x] = (int16_t)(from[x] - zero);
     } else {
-        for (int64_t x = 0; x < n; x++) to[x] = (int16_t)(from[x * step] - zero);
+        for (; x < n; x++) to[x] = (int16_t)(from[x * step] - zero);
     }
 }
 

@@ -192,11 +192,24 @@ static int quickly_across(const ck_gemm *p, const int32_t *sums, char *c, int64_
 }
 #endif
 
+#ifdef EIGHTS
+/* The same as `finish` of a whole panel, where the quick rescaling is enough; or 0. */
+static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
+    if (NR != 8 || !p->multiplier || p->c_view.strides[2] != 1 || p->n - n0 < NR) return 0;
+    const eight_columns by = eight_columns_of(p->multiplier + n0, p->shift + n0);
+    const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8, p->c_ties_away);
+    const int64_t step = p->c_view.strides[1];
+    for (int i = 0; by.quick && i < rows; i++, sums += NR, c += step)
+        put_eight((uint8_t *)c, *(const vec *)sums, *(const vec *)(sums + VL), &by, &last);
+    return by.quick;
+}
+#endif
+
 /* C[m + i, n0 ..] of sums[i, :]. */
 static void finish(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t at, int64_t n0) {
     const epilogue last = {p->c_zero - (vec){0}, p->c_low - (vec){0}, p->c_high - (vec){0}, p->c_ties_away};
     const int64_t step_m = p->c_view.strides[1], step_n = p->c_view.strides[2], end = ck_min(NR, p->n - n0);
-#ifdef FOURS
+#if defined(FOURS) || defined(EIGHTS)
     if (quickly(p, rows, sums, c + at, n0)) return;
 #endif
     for (int64_t j = 0; j < end; j += VL, sums += VL, at += VL * step_n) {

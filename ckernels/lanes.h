@@ -126,6 +126,60 @@ static inline __attribute__((always_inline)) __m512i in_order(__m512i bytes) {
 }
 #endif
 
+#if VL == 4 && defined(__aarch64__)
+#define EIGHTS 1
+/* Eight bytes less their zero point, which is one of the bytes. */
+static inline __attribute__((always_inline)) int16x8_t eight_of(const uint8_t *from, int32_t zero, const int is_signed) {
+    const uint8x8_t bytes = vld1_u8(from);
+    if (is_signed) return vsubl_s8(vreinterpret_s8_u8(bytes), vdup_n_s8((int8_t)zero));
+    return vreinterpretq_s16_u16(vsubl_u8(bytes, vdup_n_u8((uint8_t)zero)));
+}
+
+/* What the quick rescaling takes of eight columns: for shifts below 0, whose results are so small that nothing
+ * wraps when the zero point is added, so that they may be made narrow before it. */
+typedef struct {
+    int32x4_t multiplier[2], shift[2];
+    int quick; /* whether they are */
+} eight_columns;
+
+static inline __attribute__((always_inline)) eight_columns eight_columns_of(const int32_t *multiplier,
+                                                                            const int32_t *shift) {
+    const int32x4_t low = vld1q_s32(shift), high = vld1q_s32(shift + 4);
+    return (eight_columns){{vld1q_s32(multiplier), vld1q_s32(multiplier + 4)}, {low, high},
+                           vmaxvq_s32(vmaxq_s32(low, high)) < 0};
+}
+
+/* What comes after the rescaling, in bytes: those without a sign are turned to such with one. */
+typedef struct {
+    int16x8_t zero;
+    int8x8_t low, high, turn;
+    int32_t away;
+} narrowing;
+
+static inline narrowing narrowing_of(int32_t zero, int32_t low, int32_t high, int is_signed, int32_t away) {
+    const int32_t turn = is_signed ? 0 : 128;
+    return (narrowing){vdupq_n_s16((int16_t)(zero - turn)), vdup_n_s8((int8_t)(low - turn)),
+                       vdup_n_s8((int8_t)(high - turn)), vdup_n_s8((int8_t)turn), away};
+}
+
+/* No product is the least s32, as no multiplier is: one less does not wrap. */
+static inline __attribute__((always_inline)) int32x4_t quickly_rescaled(int32x4_t sums, const eight_columns *by,
+                                                                        const int half, int32_t away) {
+    int32x4_t high = vqrdmulhq_s32(sums, by->multiplier[half]);
+    if (away) high = vsraq_n_s32(high, high, 31);
+    return vrshlq_s32(high, by->shift[half]);
+}
+
+/* The epilogue of eight sums, where it is quick. Saturation loses nothing, as the bounds lie within it. */
+static inline __attribute__((always_inline)) void put_eight(uint8_t *to, vec first, vec second,
+                                                            const eight_columns *by, const narrowing *last) {
+    const int16x4_t low = vqmovn_s32(quickly_rescaled((int32x4_t)first, by, 0, last->away));
+    const int16x8_t both = vqmovn_high_s32(low, quickly_rescaled((int32x4_t)second, by, 1, last->away));
+    const int8x8_t bytes = vmax_s8(vqmovn_s16(vqaddq_s16(both, last->zero)), last->low);
+    vst1_u8(to, (uint8x8_t)veor_s8(vmin_s8(bytes, last->high), last->turn));
+}
+#endif
+
 /* The integer epilogue of VL sums. */
 static inline __attribute__((always_inline)) vec requantised(vec sums, const rescaling *r, const epilogue *last) {
 #if VL == 16 && defined(__AVX512F__)
