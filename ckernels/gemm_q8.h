@@ -21,14 +21,6 @@ static inline void store(const ck_gemm *p, const int32_t *acc, char *c, int64_t 
         for (int64_t j = 0; j < n; j++) ((int32_t *)c)[at + j * step] = acc[j];
         return;
     }
-#ifdef EIGHTS
-    const eight_columns by = eight_columns_of(p->multiplier + n0, p->shift + n0);
-    if (by.quick && n == NR && step == 1) {
-        const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8, p->c_ties_away);
-        put_eight((uint8_t *)c + at, *(const vec *)acc, *(const vec *)(acc + VL), &by, &last);
-        return;
-    }
-#endif
     int32_t out[NR];
     ck_epilogue(acc, p->multiplier + n0, p->shift + n0, p->c_ties_away, p->c_zero, p->c_low, p->c_high, out, NR);
     if (n == NR && step == 1)
@@ -87,6 +79,16 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     UNROLLED(i, rows)
         UNROLLED(j, VECTORS) acc[i][j] = (uvec)b[j];
     add_products(acc, rows, a, depth, b + VECTORS);
+#ifdef EIGHTS
+    if (p->multiplier && n == NR && p->c_view.strides[2] == 1) {
+        const eight_columns by = eight_columns_of(p->multiplier + n0, p->shift + n0);
+        const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8, p->c_ties_away);
+        const int64_t step = p->c_view.strides[1];
+        UNROLLED(i, rows)
+            if (by.quick && i < used) put_eight((uint8_t *)c + at + i * step, (vec)acc[i][0], (vec)acc[i][1], &by, &last);
+        if (by.quick) return;
+    }
+#endif
     UNROLLED(i, rows) {
         int32_t row[NR];
         if (i >= used) break;
