@@ -12,6 +12,7 @@ from runtime.backends.emitter import Emitter
 from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
 from runtime.backends.place import place
+from runtime.backends.stages import usable
 from runtime.backends.strips import cache_bytes
 from runtime.backends.winograd import winograd
 from runtime.graph import Graph
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 class CpuBackend:
     """The C kernels of this build, on the instruction sets in `features` (bits of `ck_isa`; default: all that
-    are here), for a second cache of `cache` bytes (default: that of this machine).
+    are here), for a second cache of `cache` bytes (default: that of this machine), as a thread has it.
     """
 
     name = "cpu"
 
     def __init__(self, features: int | None = None, cache: int | None = None) -> None:
         self._features = ckernels.cpu_features() if features is None else features
-        self._cache = cache_bytes() if cache is None else cache
+        self._cache = cache
         available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
         self._kernels = {(row.operator, row.dtype): row for row in available}
 
@@ -39,11 +40,13 @@ class CpuBackend:
 
     def compile(self, model: Model) -> FlatProgram:
         graph = winograd(place(fuse(model.atoms)), self._kernels.get(("WINOGRAD", "F32")))
-        return self.lower(graph, _store(model.cache_dir))
+        return self.lower(graph, _store(model.cache_dir), model.threads)
 
-    def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
+    def lower(self, graph: Graph, store: Store | None = None, threads: int = 1) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
-        emitter = Emitter(graph, self._kernels, store, self._cache)
+        threads = usable(threads)
+        cache = cache_bytes(threads) if self._cache is None else self._cache
+        emitter = Emitter(graph, self._kernels, store, cache, threads)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()
