@@ -89,6 +89,10 @@ static void pack_c4(const ck_gemm *p, int32_t nr, char *const *bases, int32_t a_
         }
 }
 
+void ck_q8_pack_c4(const void *params, int32_t nr, char *const *bases) {
+    pack_c4(params, nr, bases, ((const ck_gemm *)params)->a_zero);
+}
+
 void ck_q8_pack_c4u(const void *params, int32_t nr, char *const *bases) {
     const ck_gemm *p = params;
     pack_c4(p, nr, bases, p->a_zero + (p->a_dtype == CK_I8 ? 128 : 0));
@@ -104,5 +108,6 @@ void ck_gemm_room(const ck_row *row, const ck_gemm *p, int64_t *packed, int64_t 
     const int64_t wide = row->dtype == CK_F32 ? 4 : 2; /* of an element in a panel */
     if (row->kr == 4) *packed = p->batch * panels * row->nr * (4 + ck_c4_depth(p));
     else *packed = p->batch * panels * row->nr * (4 + depth * wide);
-    *scratch = row->mr * (p->taps * 8 + depth * wide + CK_ASIDE);
+    const int64_t copies = row->kr == 4 ? 2 * (ck_c4_depth(p) + CK_ASIDE) : depth * wide + CK_ASIDE;
+    *scratch = row->mr * (p->taps * 8 + copies);
 }
