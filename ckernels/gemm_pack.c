@@ -108,6 +108,6 @@ void ck_gemm_room(const ck_row *row, const ck_gemm *p, int64_t *packed, int64_t 
     const int64_t wide = row->dtype == CK_F32 ? 4 : 2; /* of an element in a panel */
     if (row->kr == 4) *packed = p->batch * panels * row->nr * (4 + ck_c4_depth(p));
     else *packed = p->batch * panels * row->nr * (4 + depth * wide);
-    const int64_t copies = row->kr == 4 ? 2 * (ck_c4_depth(p) + CK_ASIDE) : depth * wide + CK_ASIDE;
-    *scratch = row->mr * (p->taps * 8 + copies);
+    const int64_t copy = (row->kr == 4 ? ck_c4_depth(p) : depth * wide) + CK_ASIDE;
+    *scratch = row->mr * (p->taps * 8 + copy * (p->a_view.strides[2] == 1 ? 1 : 2)); /* gathered, and copied */
 }
