@@ -18,28 +18,33 @@ static void spread(const ck_gemm *p, vec lanes, char *c, int64_t at, int64_t n) 
 }
 
 #ifdef FOURS
+/* The lanes of `mask` of piece q of four vectors of bytes, of which there are 4 / vectors. */
+static inline __attribute__((always_inline)) void put_piece(char *to, __m512i bytes, const int q, const int vectors,
+                                                            __mmask32 mask) {
+    const __m256i half = q * vectors < 2 ? _mm512_castsi512_si256(bytes) : _mm512_extracti64x4_epi64(bytes, 1);
+    if (vectors == 2) _mm256_mask_storeu_epi8(to, mask, half);
+    else if (q % 2) _mm_mask_storeu_epi8(to, (__mmask16)mask, _mm256_extracti128_si256(half, 1));
+    else _mm_mask_storeu_epi8(to, (__mmask16)mask, _mm256_castsi256_si128(half));
+}
+
 /* n columns in `vectors` vectors of each of `count` pieces of C, `step` bytes apart, by four vectors at a time.
- * The pieces are rows, of the same columns, or they are `across` a row, each of columns of its own. */
+ * The pieces are rows, of the same columns, or they are `across` a row, each of columns of its own. Of sums there is a
+ * whole number of fours. */
 static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int count, const int vectors,
                                                            const int away, const int across,
                                                            const int32_t *sums, const rescaling *columns,
                                                            char *c, int64_t step, int64_t n) {
     const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8);
-    for (int i = 0; i < count; i += 4 / vectors) {
+    const __mmask32 mask = (__mmask32)(~0ull >> (64 - n));
+    for (; count > 0; count -= 4 / vectors, sums += 4 / vectors * NR, c += 4 / vectors * step) {
         __m512i four[4];
-        char bytes[64];
-        for (int q = 0; q < 4; q++) {
-            const int piece = i + q / vectors < count ? i + q / vectors : count - 1, j = q % vectors;
-            const rescaling *column = columns + (across ? piece * vectors : 0) + j;
-            four[q] = rescaled(((const vec *)(const void *)(sums + piece * NR))[j], column, away);
+        UNROLLED(q, 4) {
+            const int piece = q / vectors, j = q % vectors;
+            four[q] = rescaled(((const vec *)(const void *)(sums + piece * NR))[j], columns + (across ? q : j), away);
         }
-        _mm512_storeu_si512(bytes, in_order(bytes_of(four, &last)));
-        for (int q = 0; q < 4 / vectors && i + q < count; q++) {
-            char *to = c + (i + q) * step, *from = bytes + q * vectors * VL;
-            if (n == vectors * VL) memcpy(to, from, vectors * VL);
-            else
-                for (int64_t j = 0; j < n; j++) to[j] = from[j];
-        }
+        const __m512i bytes = in_order(bytes_of(four, &last));
+        UNROLLED(q, 4 / vectors) if (q < count) put_piece(c + q * step, bytes, q, vectors, mask);
+        if (across) columns += 4;
     }
 }
 
@@ -53,15 +58,21 @@ static int quick_columns(const ck_gemm *p, int64_t n0, int64_t n, rescaling *col
     return 1;
 }
 
-/* The same as `finish`, where the quick rescaling is enough; or 0. */
-static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
-    const int64_t n = ck_min(NR, p->n - n0), step = p->c_view.strides[1];
-    rescaling columns[VECTORS];
-    if (!quick_columns(p, n0, n, columns)) return 0;
+/* The same as `finish`, in the n columns whose rescaling is given. */
+static void quick_rows(const ck_gemm *p, int rows, const int32_t *sums, const rescaling *columns, char *c, int64_t n) {
+    const int64_t step = p->c_view.strides[1];
     if (n > VL && p->c_ties_away) by_fours(p, rows, VECTORS, 1, 0, sums, columns, c, step, n);
     else if (n > VL) by_fours(p, rows, VECTORS, 0, 0, sums, columns, c, step, n);
     else if (p->c_ties_away) by_fours(p, rows, 1, 1, 0, sums, columns, c, step, n);
     else by_fours(p, rows, 1, 0, 0, sums, columns, c, step, n);
+}
+
+/* The same as `finish`, where the quick rescaling is enough; or 0. */
+static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
+    const int64_t n = ck_min(NR, p->n - n0);
+    rescaling columns[VECTORS];
+    if (!quick_columns(p, n0, n, columns)) return 0;
+    quick_rows(p, rows, sums, columns, c, n);
     return 1;
 }
 #endif
@@ -102,14 +113,15 @@ static void finish(const ck_gemm *p, int rows, const int32_t *sums, char *c, int
     }
 }
 
-/* b_zero times the sum of each row. */
-static void sums_of(const ck_gemm *p, int rows, const uint8_t *const *a, int32_t b_zero, int32_t *less) {
+/* b_zero times the sum of each row; chunk t of row i stands at a[t * next + i * apart]. */
+static void sums_of(const ck_gemm *p, int rows, const uint8_t *const *a, int64_t next, int64_t apart, int32_t b_zero,
+                    int32_t *less) {
     const uint8_t turn = (p->a_dtype == CK_I8) != A_SIGNED ? 0x80 : 0;
     for (int i = 0; i < rows; i++) {
         uint32_t sum = 0;
         for (int64_t t = 0; b_zero && t < p->taps; t++)
             for (int64_t k = 0; k < p->k / p->taps; k++) {
-                const uint8_t x = a[t * MR + i][k] ^ turn;
+                const uint8_t x = a[t * next + i * apart][k] ^ turn;
                 sum += (uint32_t)(A_SIGNED ? (int8_t)x : x);
             }
         less[i] = (int32_t)(sum * (uint32_t)b_zero);

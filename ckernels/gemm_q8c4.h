@@ -161,7 +161,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                 int32_t less[MR];
                 _Alignas(64) int32_t sums[MR * NR];
                 rows_of(p, a, pad, m, used, block >= WORTH, gathered, rows);
-                sums_of(p, used, rows, b_zero, less);
+                sums_of(p, used, rows, MR, 1, b_zero, less);
                 const int64_t *s = p->c_view.strides, at = p->c_view.offset + b * s[0] + m * s[1];
                 const int64_t end = ck_min(first + block, panels), whole = ck_min(end, p->n / NR);
                 const char *from = packed + b * panels * panel;
