@@ -57,29 +57,16 @@ static void shape_tiles(int rows, int64_t width) {
     __asm__ volatile("ldtilecfg %0" ::"m"(all));
 }
 
-/* Sums of a panel that are not yet in C. */
-typedef struct {
-    const int32_t *sums;
-    int rows;
-    int64_t at, n0; /* of the first in C */
-} waiting;
-
-static void to_c(const ck_gemm *p, waiting *w, char *c) {
-    if (w->rows) finish(p, w->rows, w->sums, c, w->at, w->n0);
-    w->rows = 0;
-}
-
-#define DOT(to, x, y)                          \
-    do {                                       \
-        if (is_signed) _tile_dpbssd(to, x, y); \
-        else _tile_dpbusd(to, x, y);           \
-    } while (0)
-
 /* The sums of up to 16 rows, or more where `tall`, by the first `vectors` vectors of one panel, or where `wide` by a
  * second one as well. The panels begin with their bias. */
 static inline __attribute__((always_inline)) void tile(const int is_signed, const int tall, const int wide,
                                                        const int vectors, const steps *k, const left_side *a,
                                                        const char *panel, const char *second, int32_t *sums) {
+#define DOT(to, x, y)                          \
+    do {                                       \
+        if (is_signed) _tile_dpbssd(to, x, y); \
+        else _tile_dpbusd(to, x, y);           \
+    } while (0)
     const char *other = wide ? second : panel;
     _tile_loadd(0, panel, 0);
     if (vectors > 1) _tile_loadd(1, panel + LINE, 0);
@@ -106,70 +93,15 @@ static inline __attribute__((always_inline)) void tile(const int is_signed, cons
             DOT(3, 4, 7);
         }
     }
+#undef DOT
     _tile_stored(0, sums, NR * 4);
     if (vectors > 1) _tile_stored(1, sums + VL, NR * 4);
     if (tall || wide) _tile_stored(2, sums + HALF * NR, NR * 4);
     if ((tall || wide) && vectors > 1) _tile_stored(3, sums + HALF * NR + VL, NR * 4);
 }
 
-/* The same for more than 16 rows and vectors; while the tiles are at work, those sums go to C that wait, in columns
- * with a quick rescaling, of which there are as many. */
-static inline __attribute__((always_inline)) void tile_and_c(const ck_gemm *p, const int is_signed, const int away,
-                                                             const steps *k, const left_side *a, const char *panel,
-                                                             int32_t *sums, const waiting *w,
-                                                             const rescaling *given, char *c) {
-    const rescaling columns[VECTORS] = {given[0], given[1]};
-    const int64_t step = p->c_view.strides[1], n = ck_min(NR, p->n - w->n0);
-    const int share = 2 * (int)((w->rows + 2 * k->count + 5) / (2 * k->count + 6));
-    const int32_t *from = w->sums;
-    char *to = c + w->at;
-    int left = w->rows;
-#define SOME(most)                                                                              \
-    do {                                                                                        \
-        const int rows = (int)ck_min(most, left);                                               \
-        by_fours(p, rows, VECTORS, away, 0, from, columns, to, step, n);                        \
-        from += (most)*NR, to += (most)*step, left -= rows;                                     \
-    } while (0)
-    _tile_loadd(0, panel, 0);
-    _tile_loadd(1, panel + LINE, 0);
-    _tile_loadd(2, panel, 0);
-    _tile_loadd(3, panel + LINE, 0);
-    SOME(share);
-    for (int64_t s = 0; s < k->count; s++) {
-        const char *row = a->from + s * a->next;
-        const int64_t at = NR * (4 + ck_min(s * LINE, k->depth - k->width));
-        _tile_loadd(6, panel + at, NR * 4);
-        _tile_loadd(4, row, a->apart);
-        DOT(0, 4, 6);
-        _tile_loadd(7, panel + at + LINE, NR * 4);
-        DOT(1, 4, 7);
-        _tile_loadd(5, row + HALF * a->apart, a->apart);
-        DOT(2, 5, 6);
-        DOT(3, 5, 7);
-        SOME(share);
-    }
-    _tile_stored(0, sums, NR * 4);
-    SOME(share);
-    _tile_stored(1, sums + VL, NR * 4);
-    SOME(MR);
-    _tile_stored(2, sums + HALF * NR, NR * 4);
-    _tile_stored(3, sums + HALF * NR + VL, NR * 4);
-#undef SOME
-}
-
 static void sum(const ck_gemm *p, const int tall, const int wide, int64_t n, const steps *k, const left_side *a,
-                const char *panel, const char *second, int32_t *sums, waiting *w, char *c) {
-    rescaling columns[VECTORS];
-    const int64_t waits = ck_min(NR, p->n - w->n0);
-    if (tall && n > VL && w->rows && waits > VL && quick_columns(p, w->n0, waits, columns)) {
-        if (p->a_dtype == CK_I8 && p->c_ties_away) tile_and_c(p, 1, 1, k, a, panel, sums, w, columns, c);
-        else if (p->a_dtype == CK_I8) tile_and_c(p, 1, 0, k, a, panel, sums, w, columns, c);
-        else if (p->c_ties_away) tile_and_c(p, 0, 1, k, a, panel, sums, w, columns, c);
-        else tile_and_c(p, 0, 0, k, a, panel, sums, w, columns, c);
-        w->rows = 0;
-        return;
-    }
-    to_c(p, w, c);
+                const char *panel, const char *second, int32_t *sums) {
 #define TILE(tall, wide, vectors)                                                         \
     do {                                                                                  \
         if (p->a_dtype == CK_I8) tile(1, tall, wide, vectors, k, a, panel, second, sums); \
@@ -235,20 +167,19 @@ static void lessen(int rows, const int32_t *less, int32_t *sums) {
         UNROLLED(j, VECTORS) ((uvec *)(void *)(sums + i * NR))[j] -= (uint32_t)less[i];
 }
 
-/* C of up to MR rows in the panels [first, end), but for what waits then; in turns in one half of `sums` and the other. */
+/* C of up to MR rows in the panels [first, end). */
 static void rows_by_panels(const ck_gemm *p, int rows, const left_side *a, const steps *k, const int32_t *less,
-                           const char *panels, int64_t first, int64_t end, char *c, int64_t at,
-                           int32_t (*sums)[MR * NR], waiting *w) {
+                           const char *panels, int64_t first, int64_t end, char *c, int64_t at) {
     const int64_t size = NR * (4 + k->depth);
+    _Alignas(LINE) int32_t sums[MR * NR];
     for (int64_t j = first, count; j < end; j += count) {
         const int wide = rows <= HALF && j + 1 < end;
-        int32_t *to = sums[w->sums == sums[0]];
         count = 1 + wide;
-        sum(p, rows > HALF, wide, p->n - j * NR, k, a, panels + j * size, panels + (j + 1) * size, to, w, c);
-        for (int64_t q = 0; q < count; q++) {
-            to_c(p, w, c);
-            *w = (waiting){to + q * HALF * NR, rows, at + (j + q) * NR * p->c_view.strides[2], (j + q) * NR};
-            if (less) lessen(rows, less, to + q * HALF * NR);
+        sum(p, rows > HALF, wide, p->n - j * NR, k, a, panels + j * size, panels + (j + 1) * size, sums);
+        for (int64_t q = j; q < j + count; q++) {
+            int32_t *of = sums + (q - j) * HALF * NR;
+            if (less) lessen(rows, less, of);
+            finish(p, rows, of, c, at + q * NR * p->c_view.strides[2], q * NR);
         }
     }
 }
@@ -265,8 +196,6 @@ ck_status ck_q8_gemm_32x32c4__amx(const void *params, int64_t begin, int64_t end
     uint8_t *gathered = (uint8_t *)(rows + MR * p->taps);
     if (p->pack_now && begin == 0) ck_q8_pack_c4(p, NR, bases);
     int shaped = 0;
-    _Alignas(64) int32_t sums[2][MR * NR];
-    waiting w = {.rows = 0};
     for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
         const ck_range of = ck_rows_of(p, b, begin, end);
         const int64_t step = tile_rows(of.end - of.begin);
@@ -281,10 +210,9 @@ ck_status ck_q8_gemm_32x32c4__amx(const void *params, int64_t begin, int64_t end
                 sums_of(p, used, rows, 1, p->taps, b_zero, less);
                 const left_side left = left_side_of(p, used, rows, &k, tiles);
                 rows_by_panels(p, used, &left, &k, b_zero ? less : NULL, packed, first,
-                               ck_min(first + beside, panels), c, p->c_view.offset + b * s[0] + m * s[1], sums, &w);
+                               ck_min(first + beside, panels), c, p->c_view.offset + b * s[0] + m * s[1]);
             }
     }
-    to_c(p, &w, c);
     _tile_release();
     return CK_OK;
 }

@@ -58,21 +58,15 @@ static int quick_columns(const ck_gemm *p, int64_t n0, int64_t n, rescaling *col
     return 1;
 }
 
-/* The same as `finish`, in the n columns whose rescaling is given. */
-static void quick_rows(const ck_gemm *p, int rows, const int32_t *sums, const rescaling *columns, char *c, int64_t n) {
-    const int64_t step = p->c_view.strides[1];
+/* The same as `finish`, where the quick rescaling is enough; or 0. */
+static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
+    const int64_t n = ck_min(NR, p->n - n0), step = p->c_view.strides[1];
+    rescaling columns[VECTORS];
+    if (!quick_columns(p, n0, n, columns)) return 0;
     if (n > VL && p->c_ties_away) by_fours(p, rows, VECTORS, 1, 0, sums, columns, c, step, n);
     else if (n > VL) by_fours(p, rows, VECTORS, 0, 0, sums, columns, c, step, n);
     else if (p->c_ties_away) by_fours(p, rows, 1, 1, 0, sums, columns, c, step, n);
     else by_fours(p, rows, 1, 0, 0, sums, columns, c, step, n);
-}
-
-/* The same as `finish`, where the quick rescaling is enough; or 0. */
-static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
-    const int64_t n = ck_min(NR, p->n - n0);
-    rescaling columns[VECTORS];
-    if (!quick_columns(p, n0, n, columns)) return 0;
-    quick_rows(p, rows, sums, columns, c, n);
     return 1;
 }
 #endif

@@ -80,11 +80,11 @@ static inline __attribute__((always_inline)) rescaling rescaling_of(const int32_
 
 #if VL == 16 && defined(__AVX512F__)
 #define FOURS 1
-/* 64-bit products of half of the lanes, rounded for both shifts, by 31 and by r->right more; or, where halves go away
- * from zero, for the first alone: downwards below it. */
-static inline __attribute__((always_inline)) __m512i rounded(__m512i x, __m512i multiplier, __m512i both, const int away) {
+/* 64-bit products of half of the lanes, rounded for the first shift, by 31; and for the second one too where
+ * halves go away from zero: downwards below it. */
+static inline __attribute__((always_inline)) __m512i rounded(__m512i x, __m512i multiplier, const int away) {
     const __m512i product = _mm512_mul_epi32(x, multiplier), half = _mm512_set1_epi64(1 << 30);
-    if (!away) return _mm512_add_epi64(product, both);
+    if (!away) return _mm512_add_epi64(product, half);
     const __m512i down = _mm512_set1_epi64(-(1ll << 31)), sign = _mm512_srai_epi64(product, 63);
     return _mm512_add_epi64(product, _mm512_ternarylogic_epi64(half, down, sign, 0x78)); /* half ^ (down & sign) */
 }
@@ -92,12 +92,11 @@ static inline __attribute__((always_inline)) __m512i rounded(__m512i x, __m512i 
 /* For shifts of -2 and below: both roundings are one division by 2^(31 - shift), of which the high halves
  * of the products are enough, because what is added for the second rounding is a multiple of 2^32. */
 static inline __attribute__((always_inline)) __m512i rescaled(vec sums, const rescaling *r, const int away) {
-    const __m512i x = (__m512i)sums, m = (__m512i)r->multiplier, half = (__m512i)r->half, first = _mm512_set1_epi64(1 << 30);
-    const __m512i even = rounded(x, m, _mm512_or_si512(first, _mm512_slli_epi64(half, 32)), away);
-    const __m512i odd = rounded(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32),
-                                _mm512_mask_mov_epi32(first, 0xaaaa, half), away);
+    const __m512i x = (__m512i)sums, m = (__m512i)r->multiplier;
+    const __m512i even = rounded(x, m, away);
+    const __m512i odd = rounded(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32), away);
     const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-    return _mm512_srav_epi32(away ? _mm512_add_epi32(high, half) : high, (__m512i)r->right);
+    return _mm512_srav_epi32(_mm512_add_epi32(high, (__m512i)r->half), (__m512i)r->right);
 }
 
 /* What comes after the rescaling, in bytes: those without a sign are turned to such with one. */
