@@ -36,7 +36,7 @@ int32_t ck_cpu_features(void) {
         bits |= CK_ISA_AVX512 | (__builtin_cpu_supports("avx512vnni") ? CK_ISA_VNNI : 0) |
                 (__builtin_cpu_supports("avx512vbmi") ? CK_ISA_VBMI : 0);
 #if defined(__x86_64__)
-    if ((bits & CK_ISA_AVX512) && has_amx()) bits |= CK_ISA_AMX;
+    if ((bits & CK_ISA_VNNI) && has_amx()) bits |= CK_ISA_AMX;
 #endif
 #elif defined(__aarch64__)
     bits |= CK_ISA_NEON; /* part of the base architecture */

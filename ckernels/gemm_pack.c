@@ -89,13 +89,15 @@ static void pack_c4(const ck_gemm *p, int32_t nr, char *const *bases, int32_t a_
         }
 }
 
-void ck_q8_pack_c4(const void *params, int32_t nr, char *const *bases) {
-    pack_c4(params, nr, bases, ((const ck_gemm *)params)->a_zero);
-}
-
 void ck_q8_pack_c4u(const void *params, int32_t nr, char *const *bases) {
     const ck_gemm *p = params;
     pack_c4(p, nr, bases, p->a_zero + (p->a_dtype == CK_I8 ? 128 : 0));
+}
+
+void ck_q8_pack_c4t(const void *params, int32_t nr, char *const *bases) {
+    const ck_gemm *p = params;
+    if (ck_worth_tiles(p)) pack_c4(p, nr, bases, p->a_zero);
+    else ck_q8_pack_c4u(p, nr, bases);
 }
 
 void ck_q8_pack_c4s(const void *params, int32_t nr, char *const *bases) {

@@ -186,6 +186,7 @@ static void rows_by_panels(const ck_gemm *p, int rows, const left_side *a, const
 
 ck_status ck_q8_gemm_32x32c4__amx(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
+    if (!ck_worth_tiles(p)) return ck_q8_gemm_12x32c4__vnni(p, begin, end, bases);
     const steps k = steps_of(p);
     const int64_t panel = NR * (4 + k.depth), panels = (p->n + NR - 1) / NR, *s = p->c_view.strides;
     const int64_t beside = ck_max(L2_BYTES / panel, 2);
@@ -194,7 +195,7 @@ ck_status ck_q8_gemm_32x32c4__amx(const void *params, int64_t begin, int64_t end
     char *tiles = ck_at(p->scratch, bases), *c = ck_at(p->c, bases);
     const uint8_t **rows = (const uint8_t **)(void *)(tiles + k.count * STEP_BYTES);
     uint8_t *gathered = (uint8_t *)(rows + MR * p->taps);
-    if (p->pack_now && begin == 0) ck_q8_pack_c4(p, NR, bases);
+    if (p->pack_now && begin == 0) ck_q8_pack_c4t(p, NR, bases);
     int shaped = 0;
     for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
         const ck_range of = ck_rows_of(p, b, begin, end);

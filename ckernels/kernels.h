@@ -6,8 +6,8 @@
 void ck_f32_pack(const void *params, int32_t nr, char *const *bases);
 void ck_q8_pack_c1(const void *params, int32_t nr, char *const *bases);
 void ck_q8_pack_c2(const void *params, int32_t nr, char *const *bases);
-void ck_q8_pack_c4(const void *params, int32_t nr, char *const *bases);
 void ck_q8_pack_c4s(const void *params, int32_t nr, char *const *bases);
+void ck_q8_pack_c4t(const void *params, int32_t nr, char *const *bases);
 void ck_q8_pack_c4u(const void *params, int32_t nr, char *const *bases);
 void ck_f32_winograd_pack(const void *params, int32_t nr, char *const *bases);
 void ck_q16_pack(const void *params, int32_t nr, char *const *bases);
