@@ -12,14 +12,16 @@
 #endif
 
 #if defined(__x86_64__)
-/* Whether there are tiles of bytes, and Linux lets this process have their 8 KiB of state per thread: it must be asked,
- * and refuses where a signal stack has been set up that is too small for them. To ask again does nothing. */
+/* Whether there are tiles of bytes, and Linux lets this process have their 8 KiB of state per thread: it must
+ * be asked, and refuses where a signal stack has been set up that is too small for them. To ask again does
+ * nothing. */
 static int has_amx(void) {
 #if defined(__linux__)
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, TILES = 1 << 24, INT8 = 1 << 25 }; /* of arch_prctl; of EDX */
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* of arch_prctl */
+    enum { TILES = 1 << 24, INT8 = 1 << 25 }; /* of EDX */
     uint32_t a, b, c, d;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & TILES) && (d & INT8) &&
-           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+           syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 #else
     return 0;
 #endif

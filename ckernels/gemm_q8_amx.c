@@ -1,16 +1,17 @@
-/* gemm_q8_amx.c: the 8-bit GEMM for AMX: an instruction adds the products of 16 rows of A by 16 columns of B, of up to
- * 64 bytes of k, to a tile of sums.
+/* gemm_q8_amx.c: the 8-bit GEMM for AMX: an instruction adds the products of 16 rows of A by 16 columns of B,
+ * of up to 64 bytes of k, to a tile of sums.
  *
- *      columns of B  |   0 ..  |  16 ..  |      tiles 6 and 7: up to 16 groups of 4 bytes, as they lie in a panel
+ *      columns of B  |   0 ..  |  16 ..  |    tiles 6 and 7: up to 16 groups of 4 bytes, as in a panel
  *      --------------+---------+---------+
- *      rows 0 .. 15  |  sums 0 |  sums 1 |      tile 4: 16 rows of 64 bytes of A
- *      rows 16 .. 31 |  sums 2 |  sums 3 |      tile 5
+ *      rows 0 .. 15  |  sums 0 |  sums 1 |    tile 4: 16 rows of 64 bytes of A
+ *      rows 16 .. 31 |  sums 2 |  sums 3 |    tile 5
  *
- * Where there are no more than 16 rows, sums 2 and 3 are those of a second panel. Tiles have A of either sign: what
- * the zero points add is in the panels' bias but for b_zero times the sum of a row, as in gemm_q8c4.h.
+ * Where there are no more than 16 rows, sums 2 and 3 are those of a second panel. Tiles take A of either
+ * sign: what the zero points add is in the panels' bias but for b_zero times the sum of a row, as in
+ * gemm_q8c4.h. The sums begin with the bias, in every row.
  *
- * k goes in steps of 64; the last one ends with k, and has zeros in A for what the one before it had already. A tile
- * load that crosses lines of the cache takes six times as long: rows of A that do are copied.
+ * k goes in steps of 64; the last one ends with k, and has zeros in A for what the one before it had already.
+ * A tile load that crosses lines of the cache takes six times as long: rows of A that do are copied.
  */
 #include "kernels.h"
 #include <immintrin.h>
@@ -43,7 +44,7 @@ typedef struct {
 } steps;
 
 static steps steps_of(const ck_gemm *p) {
-    const int64_t depth = ck_c4_depth(p), width = depth ? ck_min(depth, LINE) : 4;
+    const int64_t depth = ck_c4_depth(p), width = ck_min(depth, LINE);
     return (steps){depth, width, (depth + width - 1) / width};
 }
 
@@ -57,8 +58,8 @@ static void shape_tiles(int rows, int64_t width) {
     __asm__ volatile("ldtilecfg %0" ::"m"(all));
 }
 
-/* The sums of up to 16 rows, or more where `tall`, by the first `vectors` vectors of one panel, or where `wide` by a
- * second one as well. The panels begin with their bias. */
+/* The sums of up to 16 rows, or more where `tall`, by the first `vectors` vectors of one panel, or where
+ * `wide` by a second one as well. */
 static inline __attribute__((always_inline)) void tile(const int is_signed, const int tall, const int wide,
                                                        const int vectors, const steps *k, const left_side *a,
                                                        const char *panel, const char *second, int32_t *sums) {
@@ -100,8 +101,8 @@ static inline __attribute__((always_inline)) void tile(const int is_signed, cons
     if ((tall || wide) && vectors > 1) _tile_stored(3, sums + HALF * NR + VL, NR * 4);
 }
 
-static void sum(const ck_gemm *p, const int tall, const int wide, int64_t n, const steps *k, const left_side *a,
-                const char *panel, const char *second, int32_t *sums) {
+static void sum(const ck_gemm *p, const int tall, const int wide, int64_t n, const steps *k,
+                const left_side *a, const char *panel, const char *second, int32_t *sums) {
 #define TILE(tall, wide, vectors)                                                         \
     do {                                                                                  \
         if (p->a_dtype == CK_I8) tile(1, tall, wide, vectors, k, a, panel, second, sums); \
@@ -115,28 +116,33 @@ static void sum(const ck_gemm *p, const int tall, const int wide, int64_t n, con
 #undef TILE
 }
 
-/* out[i * taps + t]: where chunk t of row m + i of A stands, contiguous; a transposed A is gathered into `gathered`. */
-static void starts_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int64_t m, int rows, uint8_t *gathered,
-                      const uint8_t **out) {
+/* out[i * taps + t]: where chunk t of row m + i of A stands, contiguous; a transposed A is gathered. */
+static void starts_of(const ck_gemm *p, const uint8_t *a, const uint8_t *pad, int64_t m, int rows,
+                      uint8_t *gathered, const uint8_t **out) {
+    if (!p->rows) {
+        rows_of(p, a, pad, m, rows, 0, gathered, out);
+        return;
+    }
     const int32_t *at = p->rows + m * p->taps;
-    if (!p->rows) rows_of(p, a, pad, m, rows, 0, gathered, out);
-    else
-        for (int64_t x = 0; x < rows * p->taps; x++) out[x] = at[x] < 0 ? pad : a + at[x];
+    for (int64_t x = 0; x < rows * p->taps; x++) out[x] = at[x] < 0 ? pad : a + at[x];
 }
 
-/* Copies up to 64 bytes of each row, from byte `first` of a chunk, of which the starts are `apart` entries apart, to
- * the tiles, where they are not torn. */
-static void copy_piece(int rows, const uint8_t *const *start, int64_t apart, int64_t first, int64_t bytes, char *to) {
+/* Copies up to 64 bytes of each row to the tiles of a step, from byte `first` of a chunk that starts at
+ * start[i * apart]. */
+static void copy_piece(int rows, const uint8_t *const *start, int64_t apart, int64_t first, int64_t bytes,
+                       char *to) {
     const __mmask64 mask = ~0ull >> (LINE - bytes);
     if (bytes == LINE)
         for (int i = 0; i < rows; i++)
             _mm512_storeu_si512(to + i * LINE, _mm512_loadu_si512(start[i * apart] + first));
     else
-        for (int i = 0; i < rows; i++)
-            _mm512_mask_storeu_epi8(to + i * LINE, mask, _mm512_maskz_loadu_epi8(mask, start[i * apart] + first));
+        for (int i = 0; i < rows; i++) {
+            const __m512i some = _mm512_maskz_loadu_epi8(mask, start[i * apart] + first);
+            _mm512_mask_storeu_epi8(to + i * LINE, mask, some);
+        }
 }
 
-/* The rows into tiles, for each step MR rows of 64 bytes. */
+/* The rows into tiles, for each step MR rows of 64 bytes; chunks fill groups of four, as in the panels. */
 static void copy_rows(const ck_gemm *p, int rows, const uint8_t *const *start, const steps *k, char *tiles) {
     const int64_t chunk = p->k / p->taps, aside = k->count * k->width - k->depth;
     char *const last = tiles + (k->count - 1) * STEP_BYTES;
@@ -152,11 +158,12 @@ static void copy_rows(const ck_gemm *p, int rows, const uint8_t *const *start, c
 }
 
 /* Where tiles find A: in the rows themselves, if none crosses a line of the cache, or in a copy. */
-static left_side left_side_of(const ck_gemm *p, int rows, const uint8_t *const *row, const steps *k, char *tiles) {
+static left_side left_side_of(const ck_gemm *p, int rows, const uint8_t *const *row, const steps *k,
+                              char *tiles) {
     const int64_t apart = p->a_view.strides[1];
     const int in_lines = !p->rows && p->a_view.strides[2] == 1 && p->k % k->width == 0 &&
                          (apart | (int64_t)(uintptr_t)row[0]) % k->width == 0;
-    if (!k->count || (in_lines && LINE % k->width == 0)) return (left_side){(const char *)row[0], k->width, apart};
+    if (in_lines && LINE % k->width == 0) return (left_side){(const char *)row[0], LINE, apart};
     copy_rows(p, rows, row, k, tiles);
     return (left_side){tiles, STEP_BYTES, LINE};
 }
@@ -168,8 +175,9 @@ static void lessen(int rows, const int32_t *less, int32_t *sums) {
 }
 
 /* C of up to MR rows in the panels [first, end). */
-static void rows_by_panels(const ck_gemm *p, int rows, const left_side *a, const steps *k, const int32_t *less,
-                           const char *panels, int64_t first, int64_t end, char *c, int64_t at) {
+static void rows_by_panels(const ck_gemm *p, int rows, const left_side *a, const steps *k,
+                           const int32_t *less, const char *panels, int64_t first, int64_t end, char *c,
+                           int64_t at) {
     const int64_t size = NR * (4 + k->depth);
     _Alignas(LINE) int32_t sums[MR * NR];
     for (int64_t j = first, count; j < end; j += count) {

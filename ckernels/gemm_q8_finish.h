@@ -1,5 +1,6 @@
-/* gemm_q8_finish.h: what an 8-bit GEMM that packs groups of four bytes (gemm_pack.c) does beside the products: the sums
- * of rows of A, and the epilogue. Sums come in rows of NR; A_SIGNED is the sign that the tile gives to A.
+/* gemm_q8_finish.h: what an 8-bit GEMM on groups of four bytes (gemm_pack.c) does beside the products: the
+ * sums of rows of A, and the epilogue. Sums come in rows of NR; A_SIGNED is the sign that the tile gives to
+ * A.
  */
 enum { VECTORS = NR / VL };
 
@@ -19,17 +20,18 @@ static void spread(const ck_gemm *p, vec lanes, char *c, int64_t at, int64_t n) 
 
 #ifdef FOURS
 /* The lanes of `mask` of piece q of four vectors of bytes, of which there are 4 / vectors. */
-static inline __attribute__((always_inline)) void put_piece(char *to, __m512i bytes, const int q, const int vectors,
-                                                            __mmask32 mask) {
-    const __m256i half = q * vectors < 2 ? _mm512_castsi512_si256(bytes) : _mm512_extracti64x4_epi64(bytes, 1);
+static inline __attribute__((always_inline)) void put_piece(char *to, __m512i bytes, const int q,
+                                                            const int vectors, __mmask32 mask) {
+    const int low = q * vectors < 2;
+    const __m256i half = low ? _mm512_castsi512_si256(bytes) : _mm512_extracti64x4_epi64(bytes, 1);
     if (vectors == 2) _mm256_mask_storeu_epi8(to, mask, half);
     else if (q % 2) _mm_mask_storeu_epi8(to, (__mmask16)mask, _mm256_extracti128_si256(half, 1));
     else _mm_mask_storeu_epi8(to, (__mmask16)mask, _mm256_castsi256_si128(half));
 }
 
-/* n columns in `vectors` vectors of each of `count` pieces of C, `step` bytes apart, by four vectors at a time.
- * The pieces are rows, of the same columns, or they are `across` a row, each of columns of its own. Of sums there is a
- * whole number of fours. */
+/* n columns in `vectors` vectors of each of `count` pieces of C, `step` bytes apart, by four vectors at a
+ * time. The pieces are rows, of the same columns, or they are `across` a row, each of columns of its own. Of
+ * sums there is a whole number of fours. */
 static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int count, const int vectors,
                                                            const int away, const int across,
                                                            const int32_t *sums, const rescaling *columns,
@@ -40,10 +42,11 @@ static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int
         __m512i four[4];
         UNROLLED(q, 4) {
             const int piece = q / vectors, j = q % vectors;
-            four[q] = rescaled(((const vec *)(const void *)(sums + piece * NR))[j], columns + (across ? q : j), away);
+            const rescaling *column = columns + (across ? q : j);
+            four[q] = rescaled(((const vec *)(const void *)(sums + piece * NR))[j], column, away);
         }
         const __m512i bytes = in_order(bytes_of(four, &last));
-        UNROLLED(q, 4 / vectors) if (q < count) put_piece(c + q * step, bytes, q, vectors, mask);
+        for (int q = 0; q < 4 / vectors && q < count; q++) put_piece(c + q * step, bytes, q, vectors, mask);
         if (across) columns += 4;
     }
 }
@@ -108,8 +111,8 @@ static void finish(const ck_gemm *p, int rows, const int32_t *sums, char *c, int
 }
 
 /* b_zero times the sum of each row; chunk t of row i stands at a[t * next + i * apart]. */
-static void sums_of(const ck_gemm *p, int rows, const uint8_t *const *a, int64_t next, int64_t apart, int32_t b_zero,
-                    int32_t *less) {
+static void sums_of(const ck_gemm *p, int rows, const uint8_t *const *a, int64_t next, int64_t apart,
+                    int32_t b_zero, int32_t *less) {
     const uint8_t turn = (p->a_dtype == CK_I8) != A_SIGNED ? 0x80 : 0;
     for (int i = 0; i < rows; i++) {
         uint32_t sum = 0;

@@ -32,7 +32,8 @@ static inline ck_range ck_rows_of(const ck_gemm *p, int64_t batch, int64_t begin
 /* The k of a GEMM whose chunks are each filled up to groups of four. */
 static inline int64_t ck_c4_depth(const ck_gemm *p) { return p->taps * ((p->k / p->taps + 3) & ~3); }
 
-/* Whether an 8-bit GEMM is worth tiles; else that for AMX leaves it to that for VNNI, in panels as this one has them. */
+/* Whether an 8-bit GEMM is worth tiles; else that for AMX leaves it to that for VNNI, in panels as this one
+ * has them. */
 static inline int ck_worth_tiles(const ck_gemm *p) { return p->m > 1 && p->m * p->n * p->k >= 1 << 15; }
 
 /* IEEE half <-> single without hardware support; the way down rounds to nearest even. */

@@ -4,6 +4,7 @@ The decomposition stays the definition; a rewrite applies where the atoms have e
 kernel computes.
 
     RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
+    the same of few channels                                         =>  RASTER (pad) -> INDIRECT_GEMM
     RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
     RASTER (pad) -> RASTER (patches) -> REDUCE                                =>  INDIRECT_REDUCE
     MAPs and GATHERs of constants from byte to byte (tabulate.py)             =>  LOOKUP
@@ -36,7 +37,9 @@ LEAST_CHUNK = 3
 """Elements that an entry must stand for: for less, copying the patches first is as good."""
 
 SHORT_CHUNK = 8
-"""Elements: rather than to look up so few, a padded copy of an image is made, as in the first layer of a network."""
+"""Elements: rather than to look up so few, a padded copy of an image is made, as for the first layer of a
+network.
+"""
 
 MOST_ENTRIES = 1 << 22
 """Of a table: a larger one would cost more memory than it saves."""
