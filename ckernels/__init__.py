@@ -15,7 +15,7 @@ from typing import Any
 if _folder := os.environ.get("WALLE_CKERNELS"):
     __path__.insert(0, os.path.abspath(_folder))
 
-ISA_NAMES = {"scalar": 0, "avx2": 1, "neon": 2, "avx512": 4, "vnni": 8, "vbmi": 16, "dotprod": 32}
+ISA_NAMES = {"scalar": 0, "avx2": 1, "neon": 2, "avx512": 4, "vnni": 8, "vbmi": 16, "dotprod": 32, "amx": 64}
 """Names of the bits of `ck_isa`, for `WALLE_ISA`."""
 
 

@@ -41,6 +41,7 @@ ISA_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "avx512": {"x86_64": (*AVX512, "-ffp-contract=fast")},
     "vnni": {"x86_64": (*AVX512, "-mavx512vnni")},
+    "amx": {"x86_64": (*AVX512, "-mamx-tile", "-mamx-int8")},
     "vbmi": {"x86_64": (*AVX512, "-mavx512vbmi")},
     "neon": {"aarch64": NEON},
     "dotprod": {"aarch64": (*NEON, "-march=armv8.2-a+dotprod")},

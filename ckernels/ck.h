@@ -47,6 +47,7 @@ typedef enum {
     CK_ISA_VNNI = 8,   /* of AVX-512 */
     CK_ISA_VBMI = 16,  /* of AVX-512 */
     CK_ISA_DOTPROD = 32, /* of ARMv8.2, beside NEON */
+    CK_ISA_AMX = 64,     /* tiles of bytes, beside VNNI */
 } ck_isa;
 
 typedef enum {

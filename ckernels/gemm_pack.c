@@ -102,6 +102,11 @@ ck_status ck_q8_pack_c4u(const void *params, int64_t begin, int64_t end, char *c
     return pack_c4(p, p->a_zero + (p->a_dtype == CK_I8 ? 128 : 0), begin, end, bases);
 }
 
+ck_status ck_q8_pack_c4t(const void *params, int64_t begin, int64_t end, char *const *bases) {
+    const ck_gemm *p = params;
+    return ck_worth_tiles(p) ? pack_c4(p, p->a_zero, begin, end, bases) : ck_q8_pack_c4u(p, begin, end, bases);
+}
+
 ck_status ck_q8_pack_c4s(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_gemm *p = params;
     return pack_c4(p, p->a_zero - (p->a_dtype == CK_U8 ? 128 : 0), begin, end, bases);
@@ -112,5 +117,6 @@ void ck_gemm_room(const ck_row *row, const ck_gemm *p, int64_t *packed, int64_t 
     const int64_t wide = row->dtype == CK_F32 ? 4 : 2; /* of an element in a panel */
     if (row->kr == 4) *packed = p->batch * panels * row->nr * (4 + ck_c4_depth(p));
     else *packed = p->batch * panels * row->nr * (4 + depth * wide);
-    *scratch = row->mr * (p->taps * 8 + depth * wide + CK_ASIDE);
+    const int64_t copy = (row->kr == 4 ? ck_c4_depth(p) : depth * wide) + CK_ASIDE;
+    *scratch = row->mr * (p->taps * 8 + copy * (p->a_view.strides[2] == 1 ? 1 : 2)); /* gathered, and copied */
 }

@@ -10,12 +10,9 @@
 #define ELEMENT uint8_t
 #include "gemm_rows.h"
 
-enum { L2_BYTES = 384 * 1024 };
-enum { VECTORS = NR / VL, BESIDE = 4 };
+#include "gemm_q8_finish.h"
 
-typedef int32_t vec __attribute__((vector_size(VL * 4), aligned(4), may_alias));
-typedef uint32_t uvec __attribute__((vector_size(VL * 4), aligned(4), may_alias)); /* sums wrap */
-#include "lanes.h"
+enum { L2_BYTES = 384 * 1024, BESIDE = 4 };
 
 /* One group of four elements of each row. Behind the last there may be up to three that do not belong to it:
  * the panel has zeros for them. */
@@ -124,65 +121,8 @@ static void sum(const ck_gemm *p, int rows, const uint8_t *const *a, const int32
 #undef TILE
 }
 
-/* Lanes of bytes or of s32 to C, one by one. */
-static void spread(const ck_gemm *p, vec lanes, char *c, int64_t at, int64_t n) {
-    const int64_t step = p->c_view.strides[2];
-    int32_t out[VL];
-    memcpy(out, &lanes, sizeof out);
-    for (int64_t j = 0; j < n; j++)
-        if (p->multiplier) c[at + j * step] = (char)out[j];
-        else ((int32_t *)(void *)c)[at + j * step] = out[j];
-}
-
 #ifdef FOURS
-/* n columns in `vectors` vectors of each of `count` pieces of C, `step` bytes apart, by four vectors at a time.
- * The pieces are rows, of the same columns, or they are `across` a row, each of columns of its own. */
-static inline __attribute__((always_inline)) void by_fours(const ck_gemm *p, int count, const int vectors,
-                                                           const int away, const int across,
-                                                           const int32_t *sums, const rescaling *columns,
-                                                           char *c, int64_t step, int64_t n) {
-    const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8);
-    for (int i = 0; i < count; i += 4 / vectors) {
-        __m512i four[4];
-        char bytes[64];
-        for (int q = 0; q < 4; q++) {
-            const int piece = i + q / vectors < count ? i + q / vectors : count - 1, j = q % vectors;
-            const rescaling *column = columns + (across ? piece * vectors : 0) + j;
-            four[q] = rescaled(((const vec *)(const void *)(sums + piece * NR))[j], column, away);
-        }
-        _mm512_storeu_si512(bytes, in_order(bytes_of(four, &last)));
-        for (int q = 0; q < 4 / vectors && i + q < count; q++) {
-            char *to = c + (i + q) * step, *from = bytes + q * vectors * VL;
-            if (n == vectors * VL) memcpy(to, from, vectors * VL);
-            else
-                for (int64_t j = 0; j < n; j++) to[j] = from[j];
-        }
-    }
-}
-
-/* The rescaling of the first n columns from n0 on; 0 where one is not quick. */
-static int quick_columns(const ck_gemm *p, int64_t n0, int64_t n, rescaling *columns) {
-    if (!p->multiplier || p->c_view.strides[2] != 1) return 0;
-    for (int64_t j = 0; j * VL < n; j++) {
-        columns[j] = rescaling_of(p->multiplier + n0 + j * VL, p->shift + n0 + j * VL);
-        if (!columns[j].quick) return 0;
-    }
-    return 1;
-}
-
-/* The same as `finish`, where the quick rescaling is enough; or 0. */
-static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
-    const int64_t n = ck_min(NR, p->n - n0), step = p->c_view.strides[1];
-    rescaling columns[VECTORS];
-    if (!quick_columns(p, n0, n, columns)) return 0;
-    if (n > VL && p->c_ties_away) by_fours(p, rows, VECTORS, 1, 0, sums, columns, c, step, n);
-    else if (n > VL) by_fours(p, rows, VECTORS, 0, 0, sums, columns, c, step, n);
-    else if (p->c_ties_away) by_fours(p, rows, 1, 1, 0, sums, columns, c, step, n);
-    else by_fours(p, rows, 1, 0, 0, sums, columns, c, step, n);
-    return 1;
-}
-
-/* The same for whole panels of one row. */
+/* `quickly` for whole panels of one row. */
 static int quickly_across(const ck_gemm *p, const int32_t *sums, char *c, int64_t n0) {
     rescaling columns[BESIDE * VECTORS];
     if (!quick_columns(p, n0, BESIDE * NR, columns)) return 0;
@@ -192,62 +132,12 @@ static int quickly_across(const ck_gemm *p, const int32_t *sums, char *c, int64_
 }
 #endif
 
-#ifdef EIGHTS
-/* The same as `finish` of a whole panel, where the quick rescaling is enough; or 0. */
-static int quickly(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t n0) {
-    if (NR != 8 || !p->multiplier || p->c_view.strides[2] != 1 || p->n - n0 < NR) return 0;
-    const eight_columns by = eight_columns_of(p->multiplier + n0, p->shift + n0);
-    const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8, p->c_ties_away);
-    const int64_t step = p->c_view.strides[1];
-    for (int i = 0; by.quick && i < rows; i++, sums += NR, c += step)
-        put_eight((uint8_t *)c, *(const vec *)sums, *(const vec *)(sums + VL), &by, &last);
-    return by.quick;
-}
-#endif
-
-/* C[m + i, n0 ..] of sums[i, :]. */
-static void finish(const ck_gemm *p, int rows, const int32_t *sums, char *c, int64_t at, int64_t n0) {
-    const epilogue last = {p->c_zero - (vec){0}, p->c_low - (vec){0}, p->c_high - (vec){0}, p->c_ties_away};
-    const int64_t step_m = p->c_view.strides[1], step_n = p->c_view.strides[2], end = ck_min(NR, p->n - n0);
-#if defined(FOURS) || defined(EIGHTS)
-    if (quickly(p, rows, sums, c + at, n0)) return;
-#endif
-    for (int64_t j = 0; j < end; j += VL, sums += VL, at += VL * step_n) {
-        const int64_t n = ck_min(VL, end - j);
-        const int dense = step_n == 1 && n == VL;
-        if (!p->multiplier) {
-            for (int i = 0; i < rows; i++) spread(p, *(const vec *)(sums + i * NR), c, at + i * step_m, n);
-            continue;
-        }
-        const rescaling columns = rescaling_of(p->multiplier + n0 + j, p->shift + n0 + j);
-        for (int i = 0; i < rows; i++) {
-            const vec lanes = requantised(*(const vec *)(sums + i * NR), &columns, &last);
-            if (dense) bytes_to((uint8_t *)c + at + i * step_m, lanes);
-            else spread(p, lanes, c, at + i * step_m, n);
-        }
-    }
-}
-
-/* The same for BESIDE whole panels of one row. */
+/* `finish` for BESIDE whole panels of one row. */
 static void finish_row(const ck_gemm *p, const int32_t *sums, char *c, int64_t at, int64_t n0) {
 #ifdef FOURS
     if (quickly_across(p, sums, c + at, n0)) return;
 #endif
     for (int64_t q = 0; q < BESIDE; q++) finish(p, 1, sums + q * NR, c, at + q * NR * p->c_view.strides[2], n0 + q * NR);
-}
-
-/* b_zero times the sum of each row. */
-static void sums_of(const ck_gemm *p, int rows, const uint8_t *const *a, int32_t b_zero, int32_t *less) {
-    const uint8_t turn = (p->a_dtype == CK_I8) != A_SIGNED ? 0x80 : 0;
-    for (int i = 0; i < rows; i++) {
-        uint32_t sum = 0;
-        for (int64_t t = 0; b_zero && t < p->taps; t++)
-            for (int64_t k = 0; k < p->k / p->taps; k++) {
-                const uint8_t x = a[t * MR + i][k] ^ turn;
-                sum += (uint32_t)(A_SIGNED ? (int8_t)x : x);
-            }
-        less[i] = (int32_t)(sum * (uint32_t)b_zero);
-    }
 }
 
 ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
@@ -271,7 +161,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                 int32_t less[MR];
                 _Alignas(64) int32_t sums[MR * NR];
                 rows_of(p, a, pad, m, used, block >= WORTH, gathered, rows);
-                sums_of(p, used, rows, b_zero, less);
+                sums_of(p, used, rows, MR, 1, b_zero, less);
                 const int64_t *s = p->c_view.strides, at = p->c_view.offset + b * s[0] + m * s[1];
                 const int64_t end = ck_min(first + block, across.end), whole = ck_min(end, p->n / NR);
                 const char *from = packed + b * panels * panel;

@@ -58,6 +58,10 @@ static inline ck_panel ck_panel_of(const ck_gemm *p, int64_t unit) {
 /* The k of a GEMM whose chunks are each filled up to groups of four. */
 static inline int64_t ck_c4_depth(const ck_gemm *p) { return p->taps * ((p->k / p->taps + 3) & ~3); }
 
+/* Whether an 8-bit GEMM is worth tiles; else that for AMX leaves it to that for VNNI, in panels as this one
+ * has them. */
+static inline int ck_worth_tiles(const ck_gemm *p) { return p->m > 1 && p->m * p->n * p->k >= 1 << 15; }
+
 /* IEEE half <-> single without hardware support; the way down rounds to nearest even. */
 static inline float ck_f32_of_f16(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = half & 0x7fffu, bits;

@@ -4,6 +4,7 @@ The decomposition stays the definition; a rewrite applies where the atoms have e
 kernel computes.
 
     RASTER (pad) -> RASTER (patches) -> GEMM                                  =>  INDIRECT_GEMM
+    the same of few channels                                         =>  RASTER (pad) -> INDIRECT_GEMM
     RASTER (pad) -> RASTER (patches) -> GEMM, a batch per channel -> MAP      =>  DEPTHWISE
     RASTER (pad) -> RASTER (patches) -> REDUCE                                =>  INDIRECT_REDUCE
     MAPs and GATHERs of constants from byte to byte (tabulate.py)             =>  LOOKUP
@@ -34,6 +35,11 @@ from runtime.strides import collapse, dense, is_dense
 
 LEAST_CHUNK = 3
 """Elements that an entry must stand for: for less, copying the patches first is as good."""
+
+SHORT_CHUNK = 8
+"""Elements: rather than to look up so few, a padded copy of an image is made, as for the first layer of a
+network.
+"""
 
 MOST_ENTRIES = 1 << 22
 """Of a table: a larger one would cost more memory than it saves."""
@@ -106,10 +112,23 @@ class _Finder:
         if gemm.batch != 1 or (gemm.a.offset, *gemm.a.strides[1:]) != (0, gemm.k, 1):
             return None
         found = self.table(node.inputs[0], gemm.m, gemm.k)
+        if found is not None and found[1].chunk < SHORT_CHUNK:
+            found = self.within_padded(node.inputs[0], gemm) or found
         if found is None or found[1].chunk < LEAST_CHUNK:
             return None
         attrs = IndirectGemm(gemm, joined(found[1]))
         return replace(node, op=IndirectGemm.NAME, inputs=(found[0], *node.inputs[1:]), attrs=attrs)
+
+    def within_padded(self, index: int, gemm: Gemm) -> tuple[int, Table] | None:
+        """The table into what has been padded, where a window's pixels follow each other in longer chunks."""
+        base, patches = self.single_copy(index) or (index, None)
+        if patches is None or self.single_copy(base) is None or patches.fill is not None:
+            return None
+        grain = math.gcd(granularity(patches), gemm.k)
+        starts = np.arange(0, self.values[base].elements, grain, np.int32)
+        table = Table(moved(patches, starts, gemm.m * gemm.k, grain).reshape(gemm.m, -1), grain, 0)
+        longer = joined(table)
+        return (base, longer) if longer.chunk >= SHORT_CHUNK else None
 
     def depthwise(self, node: Node, gemm: Gemm) -> Node | None:
         channels, weights = gemm.batch, self.values[node.inputs[1]].data

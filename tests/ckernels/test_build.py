@@ -28,6 +28,8 @@ def test_the_header_is_the_cdef() -> None:
         ("x86_64", "gemm_f32.c", True, ""),
         ("aarch64", "gemm_f32.c", True, ""),
         ("aarch64", "gemm_f32_neon.c", True, "-ffp-contract=fast"),
+        ("x86_64", "gemm_q8_amx.c", True, "-mamx-int8"),
+        ("i686", "gemm_q8_amx.c", False, ""),
         ("aarch64", "gemm_q8_dotprod.c", True, "-march=armv8.2-a+dotprod"),
         ("armv7l", "gemm_f32_neon.c", False, ""),
         ("riscv64", "map.c", True, ""),

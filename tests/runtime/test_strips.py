@@ -130,7 +130,7 @@ def test_chains_give_the_same_in_strips_of_any_size(dtype: str) -> None:
         model = Model(f"chain {seed}", chain.model())
         whole = compiled(model, WHOLE)
         assert len(whole.calls) == len(whole.steps)
-        for cache in (1 << 13, 1 << 14, 1 << 15):
+        for cache in (1 << 12, 1 << 13, 1 << 14, 1 << 15):
             program = compiled(model, cache)
             cut += len(program.calls) > len(program.steps)
             turned += sum(step.row.operator == "TURN" for step in program.steps)
