@@ -63,12 +63,9 @@ static uint64_t power(uint64_t a, int64_t b) {
 }
 
 static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
-    if (index[5] + n < sizes[5]) {
-        index[5] += n;
-        return;
-    }
     for (int d = 5; d >= 0 && n > 0; d--) {
         index[d] += n;
+        if (index[d] < sizes[d]) return;
         n = index[d] / sizes[d];
         index[d] %= sizes[d];
     }
@@ -99,9 +96,17 @@ static int64_t rows_of(const int64_t *sizes, const int64_t *index, int n) {
     return index[5] == 0 && n == rows * sizes[5] && index[4] + rows <= sizes[4] ? rows : 0;
 }
 
-/* The elements of a block: whole innermost rows, where they begin with one and one fits. */
-static int64_t block_of(const ck_map *p, const int64_t *index) {
+/* Whether n elements of a view follow each other in memory from element `done` of the space on. */
+static int follow(const int64_t *sizes, const ck_view *view, int64_t done, int64_t n) {
+    const int64_t span = span_of(sizes, view);
+    return done + n <= span || done % span + n <= span;
+}
+
+/* The elements of a block: all n that there are, within a row; whole innermost rows, where they begin with one and
+ * one fits. */
+static int64_t block_of(const ck_map *p, const int64_t *index, int64_t n) {
     const int64_t row = p->sizes[5];
+    if (n <= ck_min(row - index[5], BLOCK)) return n;
     return row < 1 || row > BLOCK || index[5] ? BLOCK : BLOCK / row * row;
 }
 
@@ -126,7 +131,7 @@ static int is_constant(const ck_map *p, const ck_instruction *instruction, const
             for (int d = 0; d < 6; d++) at += here[d] * (VIEW).strides[d]; \
             run = ck_min((P)->sizes[5] - here[5], (N) - filled);           \
             BODY;                                                          \
-            advance((P)->sizes, here, run);                                \
+            if (filled + run < (N)) advance((P)->sizes, here, run);        \
         }                                                                  \
     } while (0)
 
