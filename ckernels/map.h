@@ -13,11 +13,13 @@ enum { BLOCK = 512, STACK = 32, KEPT = 8 };
 static const ck_primitive primitives[] = {
 #define BOTH(name, arity, real, whole) {#name, arity, 15},
 #define REAL(name, arity, real) {#name, arity, 9},
+#define SMOOTH REAL
 #define WHOLE(name, arity, whole) {#name, arity, 6},
 #define NARROW(name, arity, whole) {#name, arity, 2},
 #include "map.inc"
 #undef BOTH
 #undef REAL
+#undef SMOOTH
 #undef WHOLE
 #undef NARROW
 };
@@ -151,6 +153,7 @@ static uint64_t unsigned_of_real(double x) {
 #define OWN CK_F32
 #define F SINGLE
 #define V(name) ck_##name
+#define DEFINE_SMOOTH DEFINE_VECTORS
 #define NAME KERNEL(f32, ISA)
 #define ARGS real
 #define IS_REAL 1
@@ -170,6 +173,7 @@ static uint64_t unsigned_of_real(double x) {
 #define OWN CK_F64
 #define F DOUBLE
 #define V(name) name
+#define DEFINE_SMOOTH DEFINE
 #define NAME KERNEL(f64, ISA)
 #define ARGS real
 #define IS_REAL 1

@@ -22,8 +22,23 @@ typedef T NAMED(C, block)[BLOCK];
             to[i] = (T)(expression);                                                                  \
         }                                                                                             \
     }
+/* A function of one vector; the last may be a part of one. */
+#define DEFINE_VECTORS(name, arity, expression)                                                         \
+    static inline __attribute__((always_inline)) real NAMED(name, of)(const real a) { return expression; } \
+    static void NAMED(C, name)(T *to, const T *const *from, int n, const ck_instruction *instruction) { \
+        const T *first = from[0];                                                                       \
+        int i = 0;                                                                                      \
+        (void)instruction;                                                                              \
+        for (; i + VL <= n; i += VL) *(real *)(to + i) = NAMED(name, of)(*(const real *)(first + i));   \
+        if (i == n) return;                                                                             \
+        real last = {0};                                                                                \
+        memcpy(&last, first + i, (size_t)(n - i) * sizeof(T));                                          \
+        last = NAMED(name, of)(last);                                                                   \
+        memcpy(to + i, &last, (size_t)(n - i) * sizeof(T));                                             \
+    }
 #define args(i) arg##i
 #if IS_REAL
+#define SMOOTH(name, arity, real) DEFINE_SMOOTH(name, arity, real)
 #define BOTH(name, arity, real, whole) DEFINE(name, arity, real)
 #define REAL(name, arity, real) DEFINE(name, arity, real)
 #define WHOLE(name, arity, whole)
@@ -31,6 +46,7 @@ typedef T NAMED(C, block)[BLOCK];
 #else
 #define BOTH(name, arity, real, whole) DEFINE(name, arity, whole)
 #define REAL(name, arity, real)
+#define SMOOTH(name, arity, real)
 #define WHOLE(name, arity, whole) DEFINE(name, arity, whole)
 #if IS_NARROW
 #define NARROW(name, arity, whole) DEFINE(name, arity, whole)
@@ -41,12 +57,14 @@ typedef T NAMED(C, block)[BLOCK];
 #include "map.inc"
 #undef BOTH
 #undef REAL
+#undef SMOOTH
 #undef WHOLE
 #undef NARROW
 
 static void (*const NAMED(C, functions)[])(T *, const T *const *, int, const ck_instruction *) = {
 #define HERE(name) NAMED(C, name),
 #define BOTH(name, arity, real, whole) HERE(name)
+#define SMOOTH REAL
 #if IS_REAL
 #define REAL(name, arity, real) HERE(name)
 #define WHOLE(name, arity, whole) NULL,
@@ -63,6 +81,7 @@ static void (*const NAMED(C, functions)[])(T *, const T *const *, int, const ck_
 #include "map.inc"
 #undef BOTH
 #undef REAL
+#undef SMOOTH
 #undef WHOLE
 #undef NARROW
 };
@@ -222,6 +241,8 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
 }
 
 #undef DEFINE
+#undef DEFINE_VECTORS
+#undef DEFINE_SMOOTH
 #undef HERE
 #undef args
 #undef JOIN
