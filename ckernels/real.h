@@ -26,46 +26,33 @@ static inline real ck_reciprocal(real x) {
 #endif
 }
 
-/* e^x = y 2^n for -104 <= x <= 89: x = n ln 2 + r, and 1 + r + r^2 P(r), where P is the polynomial of least relative
- * error. Adding 1.5 * 2^23 rounds to the integer n, and leaves it in the low bits of `shifted`. */
-static inline real ck_exp_parts(real x, real *shifted) {
-    *shifted = x * 0x1.715476p0f + 0x1.8p23f;
-    const real n = *shifted - 0x1.8p23f, r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+#define CK_LEAST (-86.9f) /* e^x below it is 0: without a normal exponent it would be slow, as behind each mask */
+
+/* e^x for x <= 89, 1.2: x = n ln 2 + r, then 2^n (1 + r + r^2 P(r)), where P is the polynomial of least relative error.
+ * Adding 1.5 * 2^23 rounds to the integer n, and leaves it in the low bits. */
+static inline real ck_exp_below(real x) {
+    const real least = ck_all(CK_LEAST), t = floored(x, least);
+    const real shifted = t * 0x1.715476p0f + 0x1.8p23f, n = shifted - 0x1.8p23f;
+    const real r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
     real p = r * 0.00138145394f + 0.00836874545f;
     p = p * r + 0.041668389f;
     p = p * r + 0.166665211f;
     p = p * r + 0.49999994f;
     p = p * r + 1.0f;
-    return p * r + 1.0f;
-}
-
-/* e^x, 1.2: 2^n in two factors, for results without a normal exponent. */
-static inline real ck_exp(real x) {
-    real shifted;
-    const real y = ck_exp_parts(clamped(x, ck_all(-104.0f), ck_all(89.0f)), &shifted);
+    p = p * r + 1.0f;
 #if VL == 16 && defined(__AVX512F__)
-    return _mm512_scalef_ps(y, shifted - 0x1.8p23f);
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), p, n);
 #else
-    const truths power = (truths)shifted - (truths)ck_all(0x1.8p23f), half = power >> 1;
-    return y * (real)((half + 127) << 23) * (real)((power - half + 127) << 23);
+    const truths half = (truths)shifted - ((truths)ck_all(0x1.8p23f) - 126); /* the exponent of 2^n / 2 */
+    return (real)((truths)(p * (real)(half << 23) * 2.0f) & ~(x < least));
 #endif
 }
 
-/* e^x for x <= 0, but 0 where that has no normal exponent. */
-static inline real ck_exp_down(real x) {
-    real shifted;
-    const real y = ck_exp_parts(floored(x, ck_all(-104.0f)), &shifted);
-#if VL == 16 && defined(__AVX512F__)
-    return _mm512_scalef_ps(y, shifted - 0x1.8p23f);
-#else
-    const truths power = (truths)shifted - (truths)ck_all(0x1.8p23f) + 127;
-    return y * (real)((power & (power > 0)) << 23);
-#endif
-}
+static inline real ck_exp(real x) { return ck_exp_below(capped(x, ck_all(89.0f))); }
 
 /* 1 / (1 + e^-x), 2.7: by z = e^-|x|, which is 1 at most, 1 / (1 + z) or z / (1 + z). */
 static inline real ck_logistic(real x) {
-    const real z = ck_exp_down((real)((truths)x | INT32_MIN));
+    const real z = ck_exp_below((real)((truths)x | INT32_MIN));
     const truths below = (truths)x < 0;
     const real top = (real)(((truths)z & below) | ((truths)ck_all(1.0f) & ~below));
     return top * ck_reciprocal(1.0f + z);
