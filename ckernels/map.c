@@ -1,5 +1,6 @@
 /* map.c: MAP for any CPU, and the table of its primitives. */
 #define ISA scalar
+#define VL 4
 #include "map.h"
 
 const ck_primitive *ck_primitives(int32_t *count) {

@@ -13,11 +13,13 @@ enum { BLOCK = 512, STACK = 32, KEPT = 8 };
 static const ck_primitive primitives[] = {
 #define BOTH(name, arity, real, whole) {#name, arity, 15},
 #define REAL(name, arity, real) {#name, arity, 9},
+#define SMOOTH REAL
 #define WHOLE(name, arity, whole) {#name, arity, 6},
 #define NARROW(name, arity, whole) {#name, arity, 2},
 #include "map.inc"
 #undef BOTH
 #undef REAL
+#undef SMOOTH
 #undef WHOLE
 #undef NARROW
 };
@@ -63,12 +65,9 @@ static uint64_t power(uint64_t a, int64_t b) {
 }
 
 static void advance(const int64_t *sizes, int64_t *index, int64_t n) {
-    if (index[5] + n < sizes[5]) {
-        index[5] += n;
-        return;
-    }
     for (int d = 5; d >= 0 && n > 0; d--) {
         index[d] += n;
+        if (index[d] < sizes[d]) return;
         n = index[d] / sizes[d];
         index[d] %= sizes[d];
     }
@@ -99,9 +98,17 @@ static int64_t rows_of(const int64_t *sizes, const int64_t *index, int n) {
     return index[5] == 0 && n == rows * sizes[5] && index[4] + rows <= sizes[4] ? rows : 0;
 }
 
-/* The elements of a block: whole innermost rows, where they begin with one and one fits. */
-static int64_t block_of(const ck_map *p, const int64_t *index) {
+/* Whether n elements of a view follow each other in memory from element `done` of the space on. */
+static int follow(const int64_t *sizes, const ck_view *view, int64_t done, int64_t n) {
+    const int64_t span = span_of(sizes, view);
+    return done + n <= span || done % span + n <= span;
+}
+
+/* The elements of a block: all n that there are, within a row; whole innermost rows, where they begin with one and
+ * one fits. */
+static int64_t block_of(const ck_map *p, const int64_t *index, int64_t n) {
     const int64_t row = p->sizes[5];
+    if (n <= ck_min(row - index[5], BLOCK)) return n;
     return row < 1 || row > BLOCK || index[5] ? BLOCK : BLOCK / row * row;
 }
 
@@ -126,7 +133,7 @@ static int is_constant(const ck_map *p, const ck_instruction *instruction, const
             for (int d = 0; d < 6; d++) at += here[d] * (VIEW).strides[d]; \
             run = ck_min((P)->sizes[5] - here[5], (N) - filled);           \
             BODY;                                                          \
-            advance((P)->sizes, here, run);                                \
+            if (filled + run < (N)) advance((P)->sizes, here, run);        \
         }                                                                  \
     } while (0)
 
@@ -146,6 +153,7 @@ static uint64_t unsigned_of_real(double x) {
 #define OWN CK_F32
 #define F SINGLE
 #define V(name) ck_##name
+#define DEFINE_SMOOTH DEFINE_VECTORS
 #define NAME KERNEL(f32, ISA)
 #define ARGS real
 #define IS_REAL 1
@@ -165,6 +173,7 @@ static uint64_t unsigned_of_real(double x) {
 #define OWN CK_F64
 #define F DOUBLE
 #define V(name) name
+#define DEFINE_SMOOTH DEFINE
 #define NAME KERNEL(f64, ISA)
 #define ARGS real
 #define IS_REAL 1

@@ -1,3 +1,4 @@
 /* map_avx2.c: MAP for AVX2. */
 #define ISA avx2
+#define VL 8
 #include "map.h"

@@ -22,8 +22,23 @@ typedef T NAMED(C, block)[BLOCK];
             to[i] = (T)(expression);                                                                  \
         }                                                                                             \
     }
+/* A function of one vector; the last may be a part of one. */
+#define DEFINE_VECTORS(name, arity, expression)                                                         \
+    static inline __attribute__((always_inline)) real NAMED(name, of)(const real a) { return expression; } \
+    static void NAMED(C, name)(T *to, const T *const *from, int n, const ck_instruction *instruction) { \
+        const T *first = from[0];                                                                       \
+        int i = 0;                                                                                      \
+        (void)instruction;                                                                              \
+        for (; i + VL <= n; i += VL) *(real *)(to + i) = NAMED(name, of)(*(const real *)(first + i));   \
+        if (i == n) return;                                                                             \
+        real last = {0};                                                                                \
+        memcpy(&last, first + i, (size_t)(n - i) * sizeof(T));                                          \
+        last = NAMED(name, of)(last);                                                                   \
+        memcpy(to + i, &last, (size_t)(n - i) * sizeof(T));                                             \
+    }
 #define args(i) arg##i
 #if IS_REAL
+#define SMOOTH(name, arity, real) DEFINE_SMOOTH(name, arity, real)
 #define BOTH(name, arity, real, whole) DEFINE(name, arity, real)
 #define REAL(name, arity, real) DEFINE(name, arity, real)
 #define WHOLE(name, arity, whole)
@@ -31,6 +46,7 @@ typedef T NAMED(C, block)[BLOCK];
 #else
 #define BOTH(name, arity, real, whole) DEFINE(name, arity, whole)
 #define REAL(name, arity, real)
+#define SMOOTH(name, arity, real)
 #define WHOLE(name, arity, whole) DEFINE(name, arity, whole)
 #if IS_NARROW
 #define NARROW(name, arity, whole) DEFINE(name, arity, whole)
@@ -41,12 +57,14 @@ typedef T NAMED(C, block)[BLOCK];
 #include "map.inc"
 #undef BOTH
 #undef REAL
+#undef SMOOTH
 #undef WHOLE
 #undef NARROW
 
 static void (*const NAMED(C, functions)[])(T *, const T *const *, int, const ck_instruction *) = {
 #define HERE(name) NAMED(C, name),
 #define BOTH(name, arity, real, whole) HERE(name)
+#define SMOOTH REAL
 #if IS_REAL
 #define REAL(name, arity, real) HERE(name)
 #define WHOLE(name, arity, whole) NULL,
@@ -63,6 +81,7 @@ static void (*const NAMED(C, functions)[])(T *, const T *const *, int, const ck_
 #include "map.inc"
 #undef BOTH
 #undef REAL
+#undef SMOOTH
 #undef WHOLE
 #undef NARROW
 };
@@ -145,12 +164,9 @@ static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index
                                 char *const *bases, T *room) {
     const char *from = ck_at(p->inputs[j], bases);
     const ck_view *view = &p->views[j];
-    const int64_t width = p->sizes[5], rows = p->dtypes[j] == OWN ? rows_of(p->sizes, index, n) : 0;
     const T *at = (const T *)(const void *)from + element(view, index);
-    if (p->dtypes[j] == OWN) {
-        const int64_t span = span_of(p->sizes, view);
-        if (done % span + n <= span) return at;
-    }
+    if (p->dtypes[j] == OWN && follow(p->sizes, view, done, n)) return at;
+    const int64_t width = p->sizes[5], rows = p->dtypes[j] == OWN ? rows_of(p->sizes, index, n) : 0;
     if (rows && view->strides[5] == 1) {
         NAMED(C, rows)(room, width, at, view->strides[4], rows, width);
     } else if (rows && view->strides[5] == 0) {
@@ -160,6 +176,18 @@ static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index
         RUNS(p, *view, index, n, NAMED(C, load)(room + filled, from, p->dtypes[j], at, step, run));
     }
     return room;
+}
+
+/* n results to where the output has them; `direct`: they follow each other there. */
+static void NAMED(C, output)(const ck_map *p, const int64_t *index, int n, int direct, const T *from, char *out) {
+    const int64_t *steps = p->output.strides, width = p->sizes[5];
+    const int64_t rows = !direct && p->out_dtype == OWN && steps[5] == 1 ? rows_of(p->sizes, index, n) : 0;
+    if (rows) {
+        T *to = (T *)(void *)out + element(&p->output, index);
+        NAMED(C, rows)(to, steps[4], from, width, rows, width);
+    } else {
+        RUNS(p, p->output, index, n, NAMED(C, store)(out, p->out_dtype, at, step, from + filled, run));
+    }
 }
 
 ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
@@ -173,11 +201,11 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
     int32_t n_kept = 0;
     int64_t index[6] = {0};
     advance(p->sizes, index, begin);
-    const int64_t block = block_of(p, index), span = span_of(p->sizes, &p->output);
+    const int64_t block = block_of(p, index, end - begin);
     char *out = ck_at(p->out, bases);
     for (int64_t done = begin; done < end; done += block) {
         const int n = (int)ck_min(block, end - done);
-        const int direct = p->out_dtype == OWN && done % span + n <= span;
+        const int direct = p->out_dtype == OWN && follow(p->sizes, &p->output, done, n);
         T *target = (T *)(void *)out + (direct ? element(&p->output, index) : 0);
         int depth = 0, again = 0;
         for (int32_t i = 0; i < p->n_instructions; i++) {
@@ -194,7 +222,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                 top[depth++] = constant[again++].block;
                 continue;
             }
-            const int keep = done == begin && n_kept < KEPT && is_constant(p, instruction, index, block);
+            const int keep = done == begin && n < end - begin && n_kept < KEPT && is_constant(p, instruction, index, block);
             if (keep) room = kept[n_kept];
             top[depth] = room;
             if (instruction->op == CK_MAP_LOAD) {
@@ -206,17 +234,15 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
             if (keep) constant[n_kept++].at = i, constant[again++].block = top[depth];
             depth++;
         }
-        const int64_t *steps = p->output.strides, rows = p->out_dtype == OWN ? rows_of(p->sizes, index, n) : 0;
-        if (!direct && rows && steps[5] == 1)
-            NAMED(C, rows)((T *)(void *)out + element(&p->output, index), steps[4], top[0], p->sizes[5], rows, p->sizes[5]);
-        else if (top[0] != target || !direct)
-            RUNS(p, p->output, index, n, NAMED(C, store)(out, p->out_dtype, at, step, top[0] + filled, run));
-        advance(p->sizes, index, n);
+        if (!direct || top[0] != target) NAMED(C, output)(p, index, n, direct, top[0], out);
+        if (n < end - done) advance(p->sizes, index, n);
     }
     return CK_OK;
 }
 
 #undef DEFINE
+#undef DEFINE_VECTORS
+#undef DEFINE_SMOOTH
 #undef HERE
 #undef args
 #undef JOIN

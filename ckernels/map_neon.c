@@ -1,3 +1,4 @@
 /* map_neon.c: MAP for NEON. */
 #define ISA neon
+#define VL 4
 #include "map.h"

@@ -20,6 +20,7 @@ from runtime.graph import Graph
 
 CAUSES = {
     "fold": "folded into constants",
+    "once": "copied now, not computed again",
     "normalise": "overwritten or filled for nothing",
     "alias": "one value with what they copied",
     "alias again": "one value with what they copied",
@@ -27,7 +28,9 @@ CAUSES = {
     "fuse": "read by a kernel through its table",
     "place": "written in place",
 }
-"""How a pass does away with copies; of those that `compose` reads through, their readers tell."""
+"""How a pass does away with copies, or why it makes some; of those that `compose` reads through, their
+readers tell.
+"""
 Path = tuple[str, ...]
 """Of a value: through which nodes and which of their graphs, and its number there."""
 

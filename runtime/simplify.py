@@ -1,8 +1,9 @@
 """Make an atomic graph smaller without changing a bit of its outputs.
 
-`PASSES` in order: fold what depends on constants only; bring RASTERs into normal form, let identity copies
-share their input, read through the others, and drop the identities that this leaves; compute what is the same
-once; drop what nobody reads. Fusion into faster kernels is left to the backends.
+`PASSES` in order: fold what depends on constants only; compute once what does not change along a dimension
+(repeats.py); bring RASTERs into normal form, let identity copies share their input, read through the others,
+and drop the identities that this leaves; compute what is the same once; drop what nobody reads. Fusion into
+faster kernels is left to the backends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from runtime.backends import reference
 from runtime.compose import compose, normalise
 from runtime.control import everywhere
 from runtime.graph import ABSENT, Array, Graph, Node, Signature, Value
+from runtime.repeats import once
 from runtime.strides import is_dense
 
 FOLD_LIMIT = 64 << 20
@@ -175,6 +177,7 @@ def _signature(signature: Signature, number: Mapping[int, int]) -> Signature:
 Pass = Callable[[Graph], Graph]
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold", fold),
+    ("once", once),
     ("normalise", normalise),
     ("alias", alias),
     ("compose", compose),

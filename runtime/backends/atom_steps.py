@@ -90,30 +90,21 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
     quantised = {DType.I8: "Q8", DType.U8: "Q8", DType.I16: "Q16"}
     row = low.kernel(node, "GEMM", quantised.get(a.dtype, a.dtype.name))
     low.zero(node, (atom.batch, atom.m, atom.n))
-    fixed = {
-        **{
-            "batch": atom.batch,
-            "m": atom.m,
-            "n": atom.n,
-            "k": atom.k,
-            "a_zero": atom.a_zero,
-            "b_zero": atom.b_zero,
-        },
-        **{"a_view": matrix_of(atom.a), "b_view": matrix_of(atom.b), "c_view": matrix_of(atom.c)},
-        **{
-            "a_dtype": dtype_of(a.dtype),
-            "b_dtype": dtype_of(b.dtype),
-            "c_dtype": dtype_of(out.dtype),
-            "taps": 1 if table is None else table.rows.shape[1],
-        },
-        **{"nr": row.nr, "by_columns": atom.batch == 1 and by_columns(row, atom.m, atom.n)},
+    packing = {
+        **{"batch": atom.batch, "m": atom.m, "n": atom.n, "k": atom.k, "b_view": matrix_of(atom.b)},
+        **{"a_zero": atom.a_zero, "b_zero": atom.b_zero, "nr": row.nr},
+        **{"a_dtype": dtype_of(a.dtype), "b_dtype": dtype_of(b.dtype)},
+        "taps": 1 if table is None else table.rows.shape[1],
     }
+    views = {"a_view": matrix_of(atom.a), "c_view": matrix_of(atom.c)}
+    columns = atom.batch == 1 and by_columns(row, atom.m, atom.n)
+    fixed = {**packing, **views, "c_dtype": dtype_of(out.dtype), "by_columns": columns}
     size, tile = room(row, "ck_gemm", fixed)
     bias_data = None if bias == ABSENT else low.values[bias].data
     constant = b.data is not None and (bias == ABSENT or bias_data is not None)
     if constant:
         assert b.data is not None
-        panels = low.packed(Packed(row, "ck_gemm", fixed, b.data, bias_data, size))
+        panels = low.packed(Packed(row, "ck_gemm", packing, b.data, bias_data, size))
     else:
         panels = low.buffer(size)
         _pack(low, node, row, fixed, panels)
@@ -173,17 +164,21 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
     gemm, row = fused.gemm, low.kernel(node, "WINOGRAD", "F32")
     channels, height = gemm.k // 9, gemm.m // fused.columns
     low.zero(node, (gemm.m, gemm.n))
+    packing = {
+        **{"tile": fused.tile, "channels": channels, "n": gemm.n, "nr": row.nr},
+        "b_view": matrix_of(gemm.b),
+    }
     fixed = {
-        **{"tile": fused.tile, "channels": channels, "n": gemm.n},
+        **packing,
         "block": _tiles_at_once(fused, row, low.cache),
         **{"width": fused.width, "left": fused.left, "in_step": fused.step},
         **{"height": height, "columns": fused.columns, "out_step": gemm.c.strides[1]},
-        **{"b_view": matrix_of(gemm.b), "nr": row.nr, "by_columns": by_columns(row, _tiles(fused), gemm.n)},
+        "by_columns": by_columns(row, _tiles(fused), gemm.n),
     }
     weights, bias = (*(low.values[i].data for i in node.inputs[1:]), None)[:2]
     assert weights is not None
     size, block = room(row, "ck_winograd", fixed)
-    panels = low.packed(Packed(row, "ck_winograd", fixed, weights, bias, size))
+    panels = low.packed(Packed(row, "ck_winograd", packing, weights, bias, size))
     pad, scratch = low.constant(np.zeros(channels, np.float32)), low.scratch(block)
 
     def fields(at: Locate, keep: list[Any]) -> Fields:

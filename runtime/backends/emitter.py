@@ -66,6 +66,7 @@ class Emitter:
         self._names: dict[int, list[int]] = {}
         self._kept = {*graph.starts, *graph.ends}
         self._late: dict[int, Packed] = {}
+        self._packed: dict[tuple[str, int, int], int] = {}
         self._shared = graph.in_parts()
         self._readers = Counter(i for node in graph.nodes for i in set(node.inputs))
         self._depth = 0
@@ -124,10 +125,11 @@ class Emitter:
         return len(self.values) - 1
 
     def packed(self, what: Packed) -> int:
-        """A constant that is made where it will be."""
-        index = self.buffer(what.size)
-        self._late[index] = what
-        return index
+        """A constant that is made where it will be; the same one for the same weights, packed alike."""
+        if what.key not in self._packed:
+            self._packed[what.key] = index = self.buffer(what.size)
+            self._late[index] = what
+        return self._packed[what.key]
 
     def alias(self, index: int, of: int) -> None:
         """One value is another under a second name: they share their memory."""

@@ -52,7 +52,7 @@ Block = list[Pending]
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
     """B and bias as a kernel reads them: `size` bytes, which depend on `form` and the arrays; `fields` are
-    what is known of `struct` by then.
+    those of `struct` that say how, and no others.
     """
 
     row: ckernels.Row
@@ -65,6 +65,11 @@ class Packed:
     @property
     def form(self) -> str:
         return f"{self.row.name} {sorted(self.fields.items())}"
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """The same for the same bytes, as long as the arrays are there."""
+        return self.form, id(self.b), id(self.bias)
 
     def write(self, out: Array) -> None:
         out[...] = 0

@@ -58,7 +58,9 @@ _RECIPROCAL = call("div", const(1.0), load(0))
 
 def float_softmax(low: Lowering) -> None:
     rows, depth, per_row = rows_of(low)
-    below = call("mul", call("sub", load(0), load(1)), const(float(low.x.attr("beta"))))
+    below, beta = call("sub", load(0), load(1)), float(low.x.attr("beta"))
+    if beta != 1:
+        below = call("mul", below, const(beta))
     shares = low.temp(low.out.shape, DType.F32)
     low.map(call("exp", below), [low.node.inputs[0], highest_of(low)], shares)
     sums = low.emit(Reduce("sum", rows, depth, 1), [shares], low.temp(per_row, DType.F32))

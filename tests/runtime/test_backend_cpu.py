@@ -188,6 +188,27 @@ def test_a_long_chain_runs_in_one_buffer(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(program.run([np.zeros(1000, np.float32)])[0], np.full(1000, 20, np.float32))
 
 
+@pytest.mark.parametrize(("biases", "copies"), [((), 1), ((2, 2), 1), ((2, 3), 2)])
+def test_products_with_the_same_weights_read_one_copy_of_them(biases: tuple[int, ...], copies: int) -> None:
+    """Row 0 and row 1 of x by the same matrix, each with a bias of its own, or the same, or none."""
+    rng = np.random.default_rng(2)
+    x, matrix, *rows = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 8), (8, 32), 32, 32))
+    values = (
+        Value("x", x.shape, DType.F32),
+        Value("matrix", matrix.shape, DType.F32, data=matrix),
+        *(Value("bias", row.shape, DType.F32, data=row) for row in rows),
+        *(Value("y", (1, 32), DType.F32) for _ in range(2)),
+    )
+    b, c = dense((1, 8, 32)), dense((1, 1, 32))
+    gemms = [Gemm(1, 1, 32, 8, View(8 * i, (0, 8, 1)), b, c, Clamp()) for i in range(2)]
+    nodes = tuple(Node("GEMM", (0, 1, *biases[i : i + 1]), (4 + i,), gemm) for i, gemm in enumerate(gemms))
+    program = CpuBackend().lower(Graph(values, nodes, (0,), (4, 5)))
+    assert len({(step.params.packed.base, step.params.packed.offset) for step in program.steps}) == copies
+    for i, got in enumerate(program.run([x])):
+        wanted = x[i] @ matrix + (rows[biases[i] - 2] if biases else 0)
+        np.testing.assert_allclose(got[0], wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_a_run_is_one_crossing(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
