@@ -54,6 +54,17 @@ void ck_q8_pack_c1(const void *p, int32_t nr, char *const *bases) { pack_s16(p, 
 
 void ck_q8_pack_c2(const void *p, int32_t nr, char *const *bases) { pack_s16(p, nr, 2, bases); }
 
+/* Four bytes, `step` apart, of which there are n and the rest is 0, made signed; their sum. */
+static inline int32_t group_of(const uint8_t *from, int64_t step, int64_t n, uint8_t turn, char *to) {
+    int8_t four[4] = {0};
+    if (n == 4)
+        for (int x = 0; x < 4; x++) four[x] = (int8_t)(from[x * step] ^ turn);
+    else
+        for (int64_t x = 0; x < n; x++) four[x] = (int8_t)(from[x * step] ^ turn);
+    memcpy(to, four, 4);
+    return four[0] + four[1] + four[2] + four[3];
+}
+
 /* Groups of four bytes of each chunk of k, signed, and a bias that has in it what the zero points add: with a'
  * and b' as the tiles have them, of zero points za and zb, sum (a' - za)(b' - zb) is the sum of a'b', less
  * za sum b', plus k za zb, less zb sum a', which alone is not known yet. */
@@ -74,13 +85,8 @@ static void pack_c4(const ck_gemm *p, int32_t nr, char *const *bases, int32_t a_
                 char *to = body + j * 4;
                 for (int64_t t = 0; t < p->taps; t++)
                     for (int64_t k = 0; k < chunk; k += 4, to += nr * 4)
-                        for (int64_t x = 0; x < 4; x++) {
-                            int8_t value = 0;
-                            if (there && k + x < chunk)
-                                value = (int8_t)(from[(t * chunk + k + x) * s[1] + j * s[2]] ^ turn);
-                            to[x] = (char)value;
-                            sum += (uint32_t)value;
-                        }
+                        sum += (uint32_t)group_of(from + (t * chunk + k) * s[1] + j * s[2], s[1],
+                                                  there ? ck_min(chunk - k, 4) : 0, turn, to);
                 uint32_t head = bias && there ? (uint32_t)bias[n0 + j] : 0;
                 head += (uint32_t)a_zero * ((uint32_t)p->k * (uint32_t)b_zero - sum);
                 memcpy(out + j * 4, &head, 4);
