@@ -58,17 +58,24 @@ ck_status ck_q8_pack_c2(const void *params, int64_t begin, int64_t end, char *co
     return pack_s16(params, 2, begin, end, bases);
 }
 
+/* Four bytes, `step` apart, of which there are n and the rest is 0, made signed; their sum. */
+static inline int32_t group_of(const uint8_t *from, int64_t step, int64_t n, uint8_t turn, char *to) {
+    int8_t four[4] = {0};
+    if (n == 4)
+        for (int x = 0; x < 4; x++) four[x] = (int8_t)(from[x * step] ^ turn);
+    else
+        for (int64_t x = 0; x < n; x++) four[x] = (int8_t)(from[x * step] ^ turn);
+    memcpy(to, four, 4);
+    return four[0] + four[1] + four[2] + four[3];
+}
+
 /* A column of `chunk` bytes of each tap, groups of four 4 * nr bytes apart, zeros behind each chunk; their sum. */
 static uint32_t pack_column(const ck_gemm *p, const uint8_t *from, uint8_t turn, char *to) {
     const int64_t chunk = p->k / p->taps, step = p->b_view.strides[1];
     uint32_t sum = 0;
     for (int64_t t = 0; t < p->taps; t++)
         for (int64_t k = 0; k < chunk; k += 4, to += p->nr * 4)
-            for (int64_t x = 0; x < 4; x++) {
-                const int8_t value = k + x < chunk ? (int8_t)(from[(t * chunk + k + x) * step] ^ turn) : 0;
-                to[x] = (char)value;
-                sum += (uint32_t)value;
-            }
+            sum += (uint32_t)group_of(from + (t * chunk + k) * step, step, ck_min(chunk - k, 4), turn, to);
     return sum;
 }
 
