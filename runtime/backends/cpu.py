@@ -32,18 +32,18 @@ class CpuBackend:
         self._features = ckernels.cpu_features() if features is None else features
         self._cache = cache_bytes() if cache is None else cache
         available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
-        self._kernels = {(row.operator, row.dtype): row for row in available}
+        self.kernels = {(row.operator, row.dtype): row for row in available}
 
     def version(self) -> str:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        graph = winograd(place(fuse(model.atoms)), self._kernels.get(("WINOGRAD", "F32")))
+        graph = winograd(place(fuse(model.atoms)), self.kernels.get(("WINOGRAD", "F32")))
         return self.lower(graph, _store(model.cache_dir))
 
     def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
-        emitter = Emitter(graph, self._kernels, store, self._cache)
+        emitter = Emitter(graph, self.kernels, store, self._cache)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()

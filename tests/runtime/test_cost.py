@@ -1,0 +1,147 @@
+"""What steps are counted to do: tables of parameters and counts, and what must hold for any size."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import ckernels
+from ckernels import ffi, lib
+from runtime.backends.cost import COUNTS, FAR, Machine, counts, nanoseconds, of_counts, panels_of, rows_of
+from runtime.backends.cpu import CpuBackend
+from runtime.backends.flat import Step
+from runtime.graph import DType
+from runtime.probes import Probes, gemm_of, probes
+
+ROW = SimpleNamespace(name="row", operator="GEMM", dtype="F32", isa=0, mr=4, nr=8, kr=1)
+
+
+def params(**fields: Any) -> Any:
+    return SimpleNamespace(**fields)
+
+
+def product(m: int, n: int, k: int, **others: Any) -> Any:
+    view = params(strides=[0, k, 1])
+    plain = {"batch": 1, "taps": 1, "rows": None, "pack_now": 0, "a_view": view, "c_view": view}
+    return params(m=m, n=n, k=k, **(plain | others))
+
+
+def nonzero(found: Mapping[str, float]) -> dict[str, float]:
+    return {name: times for name, times in found.items() if times}
+
+
+@pytest.mark.parametrize(("n", "panels"), [(8, 1), (16, 2), (9, 1.5), (12, 1.5), (13, 2), (1, 0.5)])
+def test_a_last_panel_that_is_half_full_is_half_the_work(n: int, panels: float) -> None:
+    assert panels_of(n, 8) == panels
+
+
+@pytest.mark.parametrize(
+    ("m", "tiles"), [(1, (1, 1, 1)), (4, (1, 4, 4)), (5, (2, 3, 2)), (9, (3, 3, 3)), (10, (3, 4, 2))]
+)
+def test_tiles_share_the_rows_evenly(m: int, tiles: tuple[int, int, int]) -> None:
+    assert rows_of(m, 4) == tiles
+
+
+PRODUCTS: list[tuple[Any, dict[str, float]]] = [
+    (product(8, 16, 10), {"step": 1, "products": 160, "tiles": 4, "ends": 16, FAR: 640}),
+    (product(8, 12, 10), {"step": 1, "products": 120, "tiles": 4, "ends": 12, FAR: 640}),
+    (product(1, 32, 10), {"step": 1, "single": 40, "tiles": 4, "ends": 4, FAR: 1280}),
+    (product(1, 8, 10), {"step": 1, "single": 40, "tiles": 1, "ends": 1, FAR: 320}),
+    (product(2, 8, 10), {"step": 1, "products": 40, "tiles": 1, "ends": 2, FAR: 320}),
+    (
+        product(4, 8, 18, taps=9, rows=[0]),
+        {"step": 1, "products": 72, "tiles": 1, "ends": 4, "pointers": 36, FAR: 576},
+    ),
+    (
+        product(4, 8, 10, pack_now=1, batch=2),
+        {"step": 1, "products": 80, "tiles": 2, "ends": 8, "packed": 640},
+    ),
+    (
+        product(4, 8, 10, a_view=params(strides=[0, 1, 4]), c_view=params(strides=[0, 1, 4])),
+        {"step": 1, "products": 40, "tiles": 1, "ends": 4, "gathered": 40, "spread": 32, FAR: 320},
+    ),
+]
+
+
+@pytest.mark.parametrize(("gemm", "expected"), PRODUCTS)
+def test_products(gemm: Any, expected: dict[str, float]) -> None:
+    assert nonzero(COUNTS["GEMM"](ROW, gemm)) == expected  # type: ignore[arg-type]
+
+
+REDUCTIONS: list[tuple[str, tuple[int, int, int], dict[str, float]]] = [
+    ("SUM", (3, 10, 1), {"step": 1, "sums in rows": 30, "rows": 3}),
+    ("SUM", (3, 10, 70), {"step": 1, "sum slices": 30, "sum rests": 30, "sum columns": 180, "sums": 210}),
+    ("MAX", (3, 10, 70), {"step": 1, "extreme slices": 150, "extremes": 15}),
+    ("ARGMAX", (3, 10, 64), {"step": 1, "index slices": 30, "indexs": 192}),
+]
+
+
+@pytest.mark.parametrize(("op", "sizes", "expected"), REDUCTIONS)
+def test_reductions(op: str, sizes: tuple[int, int, int], expected: dict[str, float]) -> None:
+    reduce = params(op=getattr(lib, f"CK_{op}"), outer=sizes[0], axis=sizes[1], inner=sizes[2])
+    assert nonzero(COUNTS["REDUCE"](ROW, reduce)) == expected  # type: ignore[arg-type]
+
+
+def steps_of(sizes: Sequence[tuple[int, int, int]], dtype: DType) -> list[Step]:
+    found = Probes()
+    for m, n, k in sizes:
+        b = found.constant(k * n, dtype)
+        found.add(gemm_of(m, n, k, dtype), (found.inputs[dtype], b), m * n, dtype)
+    return list(CpuBackend().lower(found.graph()).steps)
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.I8])
+def test_more_rows_columns_or_depth_are_never_cheaper(dtype: DType) -> None:
+    tile = CpuBackend().kernels["GEMM", "F32" if dtype is DType.F32 else "Q8"].mr
+    sizes = list(itertools.product([2, tile, 2 * tile, 4 * tile], [8, 40, 64, 200], [16, 64, 100]))
+    machine = Machine("", {row.name: {} for row in ckernels.rows()})
+    cost = dict(zip(sizes, (nanoseconds(s, machine) for s in steps_of(sizes, dtype)), strict=True))
+    for a, b in itertools.product(sizes, sizes):
+        if all(x <= y for x, y in zip(a, b, strict=True)):
+            assert cost[a] <= cost[b], (a, b)
+
+
+def test_every_kernel_that_the_probes_run_has_a_cost_above_nothing() -> None:
+    program = CpuBackend().lower(probes())
+    assert all(nanoseconds(step, Machine("", {})) >= 1 for step in program.steps)
+    assert all(min(counts(step.row, step.params).values()) >= 0 for step in program.steps)
+
+
+def test_every_operator_of_the_registry_has_its_row() -> None:
+    assert {row.operator for row in ckernels.rows()} == COUNTS.keys()
+
+
+FARTHER = Machine("", {"row": {"step": 10, "products": 1, "single": 2}}, ((100, 5, 0.5), (1000, 7, 3)))
+
+
+def test_a_loop_costs_what_is_inside_as_often_as_it_goes_round() -> None:
+    inner = steps_of([(8, 16, 4)], DType.F32)[0]
+    block = ffi.new("ck_step *", (inner.row.kernel, inner.params, 0, 8))
+    loop = ffi.new("ck_loop *", {"body": {"steps": block, "n_steps": 1}, "trips": 7})
+    row = next(row for row in ckernels.rows() if row.operator == "LOOP")
+    machine = Machine("", {})
+    once = nanoseconds(Step(row, ffi.new("ck_loop *"), (), "", 0), machine)
+    assert nanoseconds(Step(row, loop, (), "", 0), machine) == once + 7 * nanoseconds(inner, machine)
+
+
+@pytest.mark.parametrize(
+    ("weights", "found", "expected"),
+    [
+        (0, {"step": 1, "products": 4}, 14),
+        (99, {"step": 1, "products": 4, FAR: 80}, 14),
+        (100, {"step": 1, "products": 4, FAR: 80}, 5 + 14 + 40),
+        (100, {"step": 1, "single": 4, FAR: 80}, 5 + 10 + 40),
+        (100, {"step": 1, "single": 40, FAR: 80}, 5 + 10 + 80),
+        (1000, {"step": 1, "products": 4, FAR: 80}, 7 + 14 + 240),
+        (0, {"step": 1, "unheard": 4}, 14),
+    ],
+)
+def test_weights_cost_what_the_size_of_the_program_says(
+    weights: int, found: dict[str, float], expected: float
+) -> None:
+    machine = Machine(FARTHER.fingerprint, FARTHER.rates, FARTHER.far, weights)
+    assert of_counts("row", found, machine) == expected
