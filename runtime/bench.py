@@ -174,7 +174,7 @@ def _memory(models: Sequence[Path], as_json: bool) -> int:
 
 
 def _steps(models: Sequence[Path], as_json: bool) -> int:
-    found, machine = {}, measure("now")
+    found, machine = {}, measure(CpuBackend(), "now")
     for path in models:
         try:
             program = CpuBackend().compile(read(path))

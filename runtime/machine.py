@@ -10,19 +10,22 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtime import kept
 from runtime.backends.cost import FAR, Counts, Machine, counts
-from runtime.backends.cpu import CpuBackend
 from runtime.backends.flat import FlatProgram
-from runtime.graph import Array
+from runtime.backends.ways import Board, Kernels
+from runtime.graph import Array, Graph, Node
 from runtime.probes import probes, weights
 from runtime.search import cpu_model
+
+if TYPE_CHECKING:
+    from runtime.backends.cpu import CpuBackend
 
 Clock = Callable[[], int]
 """Nanoseconds."""
@@ -30,23 +33,47 @@ SCHEMA = 1
 FILE = "machine.json"
 LEAST, MOST, NANOSECONDS = 3, 15, 500_000_000
 """Runs of a program, and after how long there are no more than the least."""
+TIMED = 8
+"""Times that a step is run by itself, the first of which does not count."""
 NOISE = 100
 """Nanoseconds that a time may be wrong by, whatever it is."""
 NEAR, FARTHEST = 1 << 22, 3 << 24
 """Bytes of weights: more than most second caches have, and than most third ones keep of a program."""
 
 
-def machine_of(cache_dir: Path | None, clock: Clock = time.perf_counter_ns) -> Machine:
+class MeasuredBoard(Board):
+    """This board, whose numbers are kept in a folder."""
+
+    def __init__(self, backend: CpuBackend, cache_dir: Path) -> None:
+        self._backend, self._folder = backend, cache_dir
+
+    def machine(self, kernels: Kernels) -> Machine:  # noqa: ARG002
+        return machine_of(self._folder, self._backend)
+
+    def time(self, graph: Graph, node: Node) -> float:
+        return time_of(self._backend, graph, node)
+
+    def keep(self, machine: Machine) -> None:
+        keep(self._folder, machine)
+
+
+def machine_of(cache_dir: Path, backend: CpuBackend, clock: Clock = time.thread_time_ns) -> Machine:
     """This machine, as it was measured when it was first asked for."""
-    fingerprint = f"{cpu_model()} {CpuBackend().version()}"
-    if cache_dir is None:
-        return measure(fingerprint, clock)
+    fingerprint = f"{cpu_model()} {backend.version()}"
     known = read(cache_dir / FILE)
     if known is not None and known.fingerprint == fingerprint:
         return known
-    machine = measure(fingerprint, clock)
-    kept.write(cache_dir / FILE, SCHEMA, asdict(machine))
+    machine = measure(backend, fingerprint, clock)
+    keep(cache_dir, machine)
     return machine
+
+
+def keep(cache_dir: Path, machine: Machine) -> None:
+    """With the times of steps that others have kept since this machine was read."""
+    known = read(cache_dir / FILE)
+    if known is not None and known.fingerprint == machine.fingerprint:
+        machine = replace(machine, times={**known.times, **machine.times})
+    kept.write(cache_dir / FILE, SCHEMA, asdict(replace(machine, weights=0)))
 
 
 def read(path: Path) -> Machine | None:
@@ -55,7 +82,7 @@ def read(path: Path) -> Machine | None:
         document = kept.read(path, SCHEMA)
         far = tuple([(int(size), float(start), float(byte)) for size, start, byte in document["far"]])
         rates = {str(row): _rates(found) for row, found in document["rates"].items()}
-        return Machine(str(document["fingerprint"]), rates, far)
+        return Machine(str(document["fingerprint"]), rates, far, _rates(document["times"]))
     except kept.WRONG:
         return None
 
@@ -67,9 +94,8 @@ def _rates(found: Mapping[str, Any]) -> dict[str, float]:
     return rates
 
 
-def measure(fingerprint: str, clock: Clock = time.perf_counter_ns) -> Machine:
-    """What this core takes, by the kernels that the cpu backend would choose."""
-    backend = CpuBackend()
+def measure(backend: CpuBackend, fingerprint: str, clock: Clock = time.thread_time_ns) -> Machine:
+    """What this core takes, by the kernels of a backend."""
     program = backend.lower(probes())
     cold, warm = twice(program, clock)
     found = [counts(step.row, step.params) for step in program.steps]
@@ -78,7 +104,7 @@ def measure(fingerprint: str, clock: Clock = time.perf_counter_ns) -> Machine:
         rows[step.row.name].append((counted, ns))
     start = float(np.median(cold - warm))
     rates = {name: rates_of(samples) for name, samples in rows.items()}
-    far = tuple([(size, start, byte) for size, byte in far_of(clock)])
+    far = tuple([(size, start, byte) for size, byte in far_of(backend, clock)])
     return Machine(fingerprint, rates | _relatives(backend, rates), far)
 
 
@@ -120,8 +146,18 @@ def rates_of(samples: Sequence[tuple[Counts, float]]) -> dict[str, float]:
     return dict(zip(names, rates.tolist(), strict=True))
 
 
-def far_of(clock: Clock) -> list[tuple[int, float]]:
+def far_of(backend: CpuBackend, clock: Clock) -> list[tuple[int, float]]:
     """What a byte of so many bytes of weights costs."""
-    program = CpuBackend().lower(weights((NEAR, FARTHEST)))
+    program = backend.lower(weights((NEAR, FARTHEST)))
     (_, far), (near, _) = twice(program, clock)
     return [(NEAR // 2, near / NEAR), (FARTHEST // 2, far / FARTHEST)]
+
+
+def time_of(backend: CpuBackend, graph: Graph, node: Node, clock: Clock = time.thread_time_ns) -> float:
+    """What the last step of a node takes, of some times the median, with its weights in a cache."""
+    here = {i: at for at, i in enumerate(dict.fromkeys((*node.inputs, *node.outputs)))}
+    inputs, outputs = (tuple(here[i] for i in ids) for ids in (node.inputs, node.outputs))
+    given = tuple(here[i] for i in node.inputs if graph.values[i].data is None)
+    values = tuple(graph.values[i] for i in here)
+    program = backend.lower(Graph(values, (replace(node, inputs=inputs, outputs=outputs),), given, outputs))
+    return float(np.median(program.laps([len(program.calls) - 1] * TIMED, clock)[1:]))

@@ -71,11 +71,12 @@ def gemm_of(m: int, n: int, k: int, dtype: DType, batch: int = 1) -> Gemm:
 PRODUCTS = """
     96,128,64 96,64,256 96,512,64 48,32,512 192,16,32 36,96,100 7,128,128 3,96,64
     1,256,128 1,128,512 1,32,64 1,16,16 1,512,512 24,32,1500 60,64,1030 48,256,1024 24,256,4096
+    784,128,64 784,32,192 3136,64,32 3136,16,96 196,512,128 49,160,960
 """
 """Rows, columns and depth: tiles of many and few rows, of half a panel, wider than a cache, of rows that
-share their places in one.
+share their places in one; and what does not stay in the first cache.
 """
-IMAGES = "10,16,64 12,64,32 30,3,32"
+IMAGES = "10,16,64 12,64,32 30,3,32 9,256,128 30,64,64"
 """Side, channels, columns of a convolution by 3x3."""
 TILED = "18,16,32 14,64,64 30,32,16 10,32,128 8,128,32"
 """The same, of a Winograd convolution."""
@@ -85,9 +86,9 @@ DEPTHWISE = """
 """Side, channels, side of the window, stride."""
 REDUCTIONS = "1,4096,1 64,64,1 128,8,1 1,49,512 4,64,16 16,9,64 1,196,200 1,98,96"
 """Outer, axis, inner."""
-PAIRS = "1,256 1,16384 64,24 64,200"
+PAIRS = "1,256 1,16384 64,24 64,200 1,131072"
 """Rows and their width."""
-COPIES = "1,16384,1 128,16,1 64,100,1 64,32,2 16,200,3 512,256,1"
+COPIES = "1,16384,1 128,16,1 64,100,1 64,32,2 16,200,3 512,256,1 2048,64,1 1024,64,2"
 """Rows, their width, the step between elements of the source."""
 GATHERED = "1024,1 64,128 16,1024"
 """Rows and their width."""
@@ -158,7 +159,7 @@ def _reductions(found: Probes, dtype: DType) -> None:
 
 def _bytes(found: Probes) -> None:
     source = found.inputs[DType.I8]
-    for size in (64, 4096, 32768):
+    for size in (64, 4096, 1 << 17):
         found.add(Lookup(np.zeros(256, np.int8), 0), (source,), size, DType.I8)
     zero, scale = (Instruction("const", (3,)), Instruction("sub")), Instruction("mulq", (1 << 30, -1))
     moved = [(Instruction("load", (i,)), *zero) for i in (0, 1)]
@@ -195,7 +196,7 @@ def _maps(found: Probes, compute: Compute, dtype: DType) -> None:
         if compute in primitive.computes:
             add(MAPPED, [Instruction(name, (1, 2)[: primitive.args])], None, dtype, dtype)
     both = [Instruction("add")]
-    for elements in (64, 512, 1 << 15):
+    for elements in (64, 512, 1 << 17):
         add(elements, both, None, dtype, dtype)
     for elements, step in ((MAPPED, 0), (MAPPED, 64), (512, 0)):
         add(elements, both, View(0, (1, step)), dtype, dtype)

@@ -50,7 +50,7 @@ class StepTime:
 
 
 def step_times(
-    program: FlatProgram, inputs: Sequence[Array], machine: Machine, clock: Clock = time.perf_counter_ns
+    program: FlatProgram, inputs: Sequence[Array], machine: Machine, clock: Clock = time.thread_time_ns
 ) -> list[StepTime]:
     """A row for each step of the program, in order."""
     runs = [program.times(inputs, clock) for _ in range(2)]
@@ -74,7 +74,7 @@ def _row(step: Step, parts: int, ns: float, expected: float, peaks: dict[str, fl
     return StepTime(step.source, kernel, parts, ns / 1e3, expected / 1e3, rate, share)
 
 
-def gemm_peak(dtype: DType, clock: Clock = time.perf_counter_ns, repeats: int = 200) -> float:
+def gemm_peak(dtype: DType, clock: Clock = time.thread_time_ns, repeats: int = 200) -> float:
     """The best rate of our GEMM of floats or of bytes on one core, in operations per nanosecond."""
     a = np.ones((PEAK_SIZE, PEAK_SIZE), dtype.numpy)
     out, last = (dtype, Clamp()) if dtype is DType.F32 else (DType.I32, None)

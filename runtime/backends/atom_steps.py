@@ -155,7 +155,7 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
     low.zero(node, (gemm.m, gemm.n))
     fixed = {
         **{"tile": fused.tile, "channels": channels, "n": gemm.n},
-        "block": _tiles_at_once(fused, row, low.cache),
+        "block": tiles_at_once(fused, row, low.cache),
         **{"width": fused.width, "left": fused.left, "in_step": fused.step},
         **{"height": height, "columns": fused.columns, "out_step": gemm.c.strides[1]},
         "b_view": matrix_of(gemm.b),
@@ -183,7 +183,7 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
     low.step(node, row, "ck_winograd", fields, [node.inputs[0], panels, pad], [scratch], 2 * products)
 
 
-def _tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
+def tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
     """Few where the weights stay in the cache and may be read again; else as many as leave their share of it
     in the scratch: inputs, and products of a panel.
     """

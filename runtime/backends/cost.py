@@ -8,8 +8,8 @@ tiles they begin, how many numbers they convert. The same counts of small steps,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,16 @@ BESIDE = 4
 """Panels that a GEMM reads side by side for a single row: so many sums hide how long an addition takes."""
 BLOCK_BYTES, WIDE = 384 * 1024, 32 * 1024
 """Of panels that a GEMM goes through for each row of tiles; of a tile of A that fills the first cache."""
+CROWD, CRITICAL = 8, 4096
+"""More rows than this, so many bytes apart, drive each other out of the first cache."""
 MAP_BLOCK, REDUCED = 512, 64
 """Elements of a block of the MAP kernels, and columns that the REDUCE kernels go through side by side."""
 UNKNOWN = 1.0
 """Nanoseconds of what nobody has measured."""
+PRIOR_PRODUCT, PRIOR_BYTE, PRIOR_MOVED = 1.1, 0.19, 0.55
+"""The same of a Cortex-A72 at 1.8 GHz: of a row of a panel, of a byte of weights (5 GB/s), and of a number
+that is transformed or summed from a transform.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Machine:
     fingerprint: str
     rates: Mapping[str, Rates]
     far: tuple[tuple[int, float, float], ...] = ()
+    times: Mapping[str, float] = field(default_factory=dict)
+    """What steps took that were measured themselves, by their `key`."""
     weights: int = 0
     """Bytes of weights of the program in question."""
 
@@ -72,15 +80,40 @@ def _inner(block: Any, machine: Machine) -> Iterator[float]:
 
 
 def of_counts(kernel: str, found: Counts, machine: Machine) -> float:
-    """A single row takes as long as its weights need to come, all others go on meanwhile."""
+    """A single row takes as long as its weights need to come, all others wait for them."""
     rates, (start, byte) = machine.rates.get(kernel, {}), machine.cold
+    far = found.get(FAR, 0) * byte
+    if machine.times and (time := machine.times.get(key(kernel, found))) is not None:
+        return start + time + far
     each = {name: times * rates.get(name, UNKNOWN) for name, times in found.items() if name != FAR}
     single = each.pop("single", 0.0)
-    return start + sum(each.values()) + max(single, found.get(FAR, 0) * byte)
+    return start + sum(each.values()) + max(single, far)
+
+
+def key(kernel: str, found: Counts) -> str:
+    """Of all steps that are counted to do the same."""
+    return f"{kernel} {sorted((name, times) for name, times in found.items() if times)}"
 
 
 def counts(row: ckernels.Row, params: Any) -> Counts:
+    """Of a parameter struct, or whatever has those of its fields that count."""
     return COUNTS[row.operator](row, params)
+
+
+def unmeasured(rows: Iterable[ckernels.Row]) -> Machine:
+    """A core like a Cortex-A72, with as many lanes as the kernels want."""
+    rates = {
+        row.name: _prior(row) for row in rows if row.dtype == "F32" and row.operator in ("GEMM", "WINOGRAD")
+    }
+    return Machine("none", rates, ((0, 0.0, PRIOR_BYTE),))
+
+
+def _prior(row: ckernels.Row) -> dict[str, float]:
+    moved = {
+        f"{way}{tile}": (tile + 2) ** 2 * row.nr / 2 * PRIOR_MOVED for tile in (2, 4) for way in ("in", "out")
+    }
+    rest = ("wide", "ends", "read", "pointers", "copied", "again")
+    return {**dict.fromkeys(rest, 0.0), "products": PRIOR_PRODUCT, "single": PRIOR_PRODUCT, **moved}
 
 
 # -------------------------------------------------------------------- matrix products
@@ -112,24 +145,28 @@ def gemm(row: ckernels.Row, p: Any) -> Counts:
     size = {"F32": 4, "Q8": 1}.get(row.dtype, 2)
     depth, panels = p.taps * -(-(p.k // p.taps) // row.kr), panels_of(p.n, row.nr)
     tiles, rows, _ = rows_of(p.m, row.mr)
+    products = p.batch * sums_of(p.m, p.n, row) * depth
     weights = math.ceil(panels) * row.nr * depth * row.kr * (2 if row.kr == 2 else size)
     again = max(1, -(-weights // BLOCK_BYTES))
-    products, single = p.batch * sums_of(p.m, p.n, row) * depth, rows == 1
-    crowded = rows > 8 and p.a_view.strides[1] * size % 4096 == 0
     return {
         "step": 1,
-        "products": 0 if single else products,
-        "single": products if single else 0,
+        "single" if rows == 1 else "products": products,
         "wide": products if rows * p.k * size >= WIDE else 0,
         "tiles": p.batch * tiles * math.ceil(panels),
         "ends": p.batch * p.m * panels,
-        "pointers": p.m * p.taps * again if p.rows else 0,
-        "copied": p.batch * p.m * p.k * again if not p.rows and p.a_view.strides[2] == 1 and crowded else 0,
-        "gathered": p.batch * p.m * p.k * again if not p.rows and p.a_view.strides[2] != 1 else 0,
+        _rows_found(p, rows, size): p.m * p.taps * again if p.rows else p.batch * p.m * p.k * again,
         "spread": p.batch * p.m * p.n if p.c_view.strides[2] != 1 else 0,
-        "packed": p.batch * weights if p.pack_now else 0,
-        FAR: 0 if p.pack_now else weights,
+        "packed" if p.pack_now else FAR: p.batch * weights,
     }
+
+
+def _rows_found(p: Any, rows: int, size: int) -> str:
+    """What a tile does for its rows of A: see ckernels/gemm_rows.h."""
+    if p.rows:
+        return "pointers"
+    if p.a_view.strides[2] != 1:
+        return "gathered"
+    return "copied" if rows > CROWD and p.a_view.strides[1] * size % CRITICAL == 0 else "read"
 
 
 def winograd(row: ckernels.Row, p: Any) -> Counts:

@@ -13,6 +13,7 @@ from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
 from runtime.backends.place import place
 from runtime.backends.strips import cache_bytes
+from runtime.backends.ways import Board, Ways
 from runtime.backends.winograd import winograd
 from runtime.graph import Graph
 from runtime.packed import Store
@@ -30,7 +31,7 @@ class CpuBackend:
 
     def __init__(self, features: int | None = None, cache: int | None = None) -> None:
         self._features = ckernels.cpu_features() if features is None else features
-        self._cache = cache_bytes() if cache is None else cache
+        self.cache = cache_bytes() if cache is None else cache
         available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
         self.kernels = {(row.operator, row.dtype): row for row in available}
 
@@ -38,12 +39,26 @@ class CpuBackend:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        graph = winograd(place(fuse(model.atoms)), self.kernels.get(("WINOGRAD", "F32")))
+        """With a `cache_dir` in ways that suit this machine, as it was measured; without one always in the
+        same.
+        """
+        graph = place(fuse(model.atoms))
+        weights = sum(value.nbytes for value in graph.values if value.data is not None)
+        ways = Ways(self.kernels, self.cache, weights, self._board(model.cache_dir))
+        graph = winograd(graph, ways)
+        ways.keep()
         return self.lower(graph, _store(model.cache_dir))
+
+    def _board(self, cache_dir: Path | None) -> Board:
+        if cache_dir is None:
+            return Board()
+        from runtime.machine import MeasuredBoard  # measures by running what is lowered here
+
+        return MeasuredBoard(self, cache_dir)
 
     def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
-        emitter = Emitter(graph, self.kernels, store, self._cache)
+        emitter = Emitter(graph, self.kernels, store, self.cache)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,17 @@ import pytest
 
 import ckernels
 from ckernels import ffi, lib
-from runtime.backends.cost import COUNTS, FAR, Machine, counts, nanoseconds, of_counts, panels_of, rows_of
+from runtime.backends.cost import (
+    COUNTS,
+    FAR,
+    Machine,
+    counts,
+    key,
+    nanoseconds,
+    of_counts,
+    panels_of,
+    rows_of,
+)
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.flat import Step
 from runtime.graph import DType
@@ -47,18 +58,18 @@ def test_tiles_share_the_rows_evenly(m: int, tiles: tuple[int, int, int]) -> Non
 
 
 PRODUCTS: list[tuple[Any, dict[str, float]]] = [
-    (product(8, 16, 10), {"step": 1, "products": 160, "tiles": 4, "ends": 16, FAR: 640}),
-    (product(8, 12, 10), {"step": 1, "products": 120, "tiles": 4, "ends": 12, FAR: 640}),
-    (product(1, 32, 10), {"step": 1, "single": 40, "tiles": 4, "ends": 4, FAR: 1280}),
-    (product(1, 8, 10), {"step": 1, "single": 40, "tiles": 1, "ends": 1, FAR: 320}),
-    (product(2, 8, 10), {"step": 1, "products": 40, "tiles": 1, "ends": 2, FAR: 320}),
+    (product(8, 16, 10), {"step": 1, "products": 160, "tiles": 4, "ends": 16, "read": 80, FAR: 640}),
+    (product(8, 12, 10), {"step": 1, "products": 120, "tiles": 4, "ends": 12, "read": 80, FAR: 640}),
+    (product(1, 32, 10), {"step": 1, "single": 40, "tiles": 4, "ends": 4, "read": 10, FAR: 1280}),
+    (product(1, 8, 10), {"step": 1, "single": 40, "tiles": 1, "ends": 1, "read": 10, FAR: 320}),
+    (product(2, 8, 10), {"step": 1, "products": 40, "tiles": 1, "ends": 2, "read": 20, FAR: 320}),
     (
         product(4, 8, 18, taps=9, rows=[0]),
         {"step": 1, "products": 72, "tiles": 1, "ends": 4, "pointers": 36, FAR: 576},
     ),
     (
         product(4, 8, 10, pack_now=1, batch=2),
-        {"step": 1, "products": 80, "tiles": 2, "ends": 8, "packed": 640},
+        {"step": 1, "products": 80, "tiles": 2, "ends": 8, "read": 80, "packed": 640},
     ),
     (
         product(4, 8, 10, a_view=params(strides=[0, 1, 4]), c_view=params(strides=[0, 1, 4])),
@@ -143,5 +154,12 @@ def test_a_loop_costs_what_is_inside_as_often_as_it_goes_round() -> None:
 def test_weights_cost_what_the_size_of_the_program_says(
     weights: int, found: dict[str, float], expected: float
 ) -> None:
-    machine = Machine(FARTHER.fingerprint, FARTHER.rates, FARTHER.far, weights)
+    machine = replace(FARTHER, weights=weights)
     assert of_counts("row", found, machine) == expected
+
+
+def test_a_step_that_was_measured_costs_what_it_took_and_its_weights() -> None:
+    found: dict[str, float] = {"step": 1, "products": 4, FAR: 80}
+    machine = replace(FARTHER, weights=100, times={key("row", found): 3.0})
+    assert of_counts("row", found, machine) == 5 + 3 + 40
+    assert of_counts("other", found, machine) == 5 + 5 + 40

@@ -12,6 +12,7 @@ import pytest
 
 from runtime import machine
 from runtime.backends.cost import FAR, Counts, Machine
+from runtime.backends.cpu import CpuBackend
 from runtime.machine import FILE, SCHEMA, machine_of, measure, rates_of, read
 
 FOUND = Machine("here", {"ck_f32_gemm": {"step": 1.0, "products": 0.25}}, ((1000, 2.0, 0.5),))
@@ -47,10 +48,10 @@ def test_no_rate_is_negative_and_far_bytes_are_none_of_them() -> None:
 
 
 def test_measuring_finds_a_rate_for_every_kernel_of_an_operator_that_is_probed() -> None:
-    found = measure("here", Ticks())
+    found = measure(CpuBackend(), "here", Ticks())
     assert found.fingerprint == "here"
     assert [size for size, _, _ in found.far] == [machine.NEAR // 2, machine.FARTHEST // 2]
-    kernels = machine.CpuBackend().kernels
+    kernels = CpuBackend().kernels
     for operator in ("GEMM", "DEPTHWISE", "WINOGRAD", "MAP", "REDUCE", "RASTER", "LOOKUP", "ADD", "MUL"):
         assert all(row.name in found.rates for row in kernels.values() if row.operator == operator)
     assert all(rate >= 0 for rates in found.rates.values() for rate in rates.values())
@@ -61,7 +62,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The fingerprints of the machines that were measured."""
     seen = list[str]()
 
-    def fake(fingerprint: str, _: Any) -> Machine:
+    def fake(_: Any, fingerprint: str, __: Any) -> Machine:
         seen.append(fingerprint)
         return replace(FOUND, fingerprint=fingerprint)
 
@@ -70,7 +71,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_second_start_measures_nothing(measured: list[str], tmp_path: Path) -> None:
-    first, second = machine_of(tmp_path), machine_of(tmp_path)
+    first, second = machine_of(tmp_path, CpuBackend()), machine_of(tmp_path, CpuBackend())
     assert first == second and len(measured) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == [FILE]
 
@@ -78,9 +79,9 @@ def test_a_second_start_measures_nothing(measured: list[str], tmp_path: Path) ->
 def test_another_machine_is_measured_anew(
     measured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine_of(tmp_path)
+    machine_of(tmp_path, CpuBackend())
     monkeypatch.setattr(machine, "cpu_model", lambda: "aarch64 4 ['Model : Raspberry Pi 5']")
-    there = machine_of(tmp_path)
+    there = machine_of(tmp_path, CpuBackend())
     assert len(measured) == 2 and "Raspberry" in there.fingerprint and read(tmp_path / FILE) == there
 
 
@@ -103,6 +104,7 @@ def document(**changes: Any) -> bytes:
         document(rates={"k": {"step": float("nan")}}),
         document(far=[[1, 2]]),
         document(far=None),
+        document(times={"k": -1}),
     ],
 )
 def test_a_damaged_or_foreign_file_is_measured_anew(
@@ -110,7 +112,7 @@ def test_a_damaged_or_foreign_file_is_measured_anew(
 ) -> None:
     (tmp_path / FILE).write_bytes(content)
     assert read(tmp_path / FILE) is None
-    assert machine_of(tmp_path) == read(tmp_path / FILE) and len(measured) == 1
+    assert machine_of(tmp_path, CpuBackend()) == read(tmp_path / FILE) and len(measured) == 1
 
 
 def test_what_is_kept_is_what_was_measured(tmp_path: Path) -> None:
@@ -120,5 +122,4 @@ def test_what_is_kept_is_what_was_measured(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_costs_only_the_memory(measured: list[str], tmp_path: Path) -> None:
     (blocked := tmp_path / "file").write_text("not a folder")
-    assert machine_of(blocked) == machine_of(blocked) and len(measured) == 2
-    assert machine_of(None).rates == FOUND.rates
+    assert machine_of(blocked, CpuBackend()) == machine_of(blocked, CpuBackend()) and len(measured) == 2
