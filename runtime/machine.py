@@ -33,8 +33,8 @@ SCHEMA = 1
 FILE = "machine.json"
 LEAST, MOST, NANOSECONDS = 3, 15, 500_000_000
 """Runs of a program, and after how long there are no more than the least."""
-TIMED = 8
-"""Times that a step is run by itself, the first of which does not count."""
+TIMED, OTHERS = 4, 1 << 26
+"""Times that a step is run by itself, the first of which does not count; bytes that go by in between."""
 NOISE = 100
 """Nanoseconds that a time may be wrong by, whatever it is."""
 NEAR, FARTHEST = 1 << 22, 3 << 24
@@ -50,8 +50,8 @@ class MeasuredBoard(Board):
     def machine(self, kernels: Kernels) -> Machine:  # noqa: ARG002
         return machine_of(self._folder, self._backend)
 
-    def time(self, graph: Graph, node: Node) -> float:
-        return time_of(self._backend, graph, node)
+    def time(self, graph: Graph, node: Node, weights: int) -> float:
+        return time_of(self._backend, graph, node, weights)
 
     def keep(self, machine: Machine) -> None:
         keep(self._folder, machine)
@@ -119,8 +119,7 @@ def twice(program: FlatProgram, clock: Clock) -> tuple[Array, Array]:
     """Of each step of a program without strips: the median of what the clock gains in it, and once more
     right after that.
     """
-    for array in program.given:
-        array[...] = 1
+    program.warm()
     order = [at for at in range(len(program.calls)) for _ in range(2)]
     every, until = list[list[int]](), clock() + NANOSECONDS
     while len(every) < LEAST or (len(every) < MOST and clock() < until):
@@ -153,11 +152,21 @@ def far_of(backend: CpuBackend, clock: Clock) -> list[tuple[int, float]]:
     return [(NEAR // 2, near / NEAR), (FARTHEST // 2, far / FARTHEST)]
 
 
-def time_of(backend: CpuBackend, graph: Graph, node: Node, clock: Clock = time.thread_time_ns) -> float:
-    """What the last step of a node takes, of some times the median, with its weights in a cache."""
+def time_of(
+    backend: CpuBackend, graph: Graph, node: Node, weights: int, clock: Clock = time.thread_time_ns
+) -> float:
+    """What the last step of a node takes, of some times the median; where weights are so many bytes that they
+    are far away, each time after OTHERS were written: what is only read leaves some in the outer caches.
+    """
     here = {i: at for at, i in enumerate(dict.fromkeys((*node.inputs, *node.outputs)))}
     inputs, outputs = (tuple(here[i] for i in ids) for ids in (node.inputs, node.outputs))
     given = tuple(here[i] for i in node.inputs if graph.values[i].data is None)
     values = tuple(graph.values[i] for i in here)
     program = backend.lower(Graph(values, (replace(node, inputs=inputs, outputs=outputs),), given, outputs))
-    return float(np.median(program.laps([len(program.calls) - 1] * TIMED, clock)[1:]))
+    others = np.zeros(OTHERS if weights >= NEAR // 2 else 0, np.uint8)
+    found, last = list[int](), len(program.calls) - 1
+    for _ in range(TIMED):
+        others += 1
+        program.warm()
+        found += program.laps([last], clock)
+    return float(np.median(found[1:]))

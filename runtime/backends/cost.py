@@ -82,17 +82,18 @@ def _inner(block: Any, machine: Machine) -> Iterator[float]:
 def of_counts(kernel: str, found: Counts, machine: Machine) -> float:
     """A single row takes as long as its weights need to come, all others wait for them."""
     rates, (start, byte) = machine.rates.get(kernel, {}), machine.cold
+    if machine.times and (time := machine.times.get(key(kernel, found, machine))) is not None:
+        return time
     far = found.get(FAR, 0) * byte
-    if machine.times and (time := machine.times.get(key(kernel, found))) is not None:
-        return start + time + far
     each = {name: times * rates.get(name, UNKNOWN) for name, times in found.items() if name != FAR}
     single = each.pop("single", 0.0)
     return start + sum(each.values()) + max(single, far)
 
 
-def key(kernel: str, found: Counts) -> str:
-    """Of all steps that are counted to do the same."""
-    return f"{kernel} {sorted((name, times) for name, times in found.items() if times)}"
+def key(kernel: str, found: Counts, machine: Machine) -> str:
+    """Of all steps that are counted to do the same, with weights that are as far away."""
+    far = sum(size <= machine.weights for size, _, _ in machine.far)
+    return f"{kernel} {far} {sorted((name, times) for name, times in found.items() if times)}"
 
 
 def counts(row: ckernels.Row, params: Any) -> Counts:

@@ -34,8 +34,10 @@ class Board:
     def machine(self, kernels: Kernels) -> Machine:
         return unmeasured(kernels.values())
 
-    def time(self, graph: Graph, node: Node) -> float | None:
-        """Nanoseconds that the last step of a node takes, its weights in a cache; None if nobody can tell."""
+    def time(self, graph: Graph, node: Node, weights: int) -> float | None:
+        """Nanoseconds that the last step of a node takes in a program with so many bytes of weights; None
+        where nobody can tell.
+        """
 
     def keep(self, machine: Machine) -> None:
         """With the times that were found."""
@@ -74,10 +76,10 @@ class Ways:
         return of_counts(way.kernel, way.counts, self.machine)
 
     def _measure(self, graph: Graph, way: Way) -> None:
-        name = key(way.kernel, way.counts)
+        name = key(way.kernel, way.counts, self.machine)
         if name in self.machine.times:
             return
-        if (time := self._board.time(graph, way.node)) is not None:
+        if (time := self._board.time(graph, way.node, self._weights)) is not None:
             self._times[name] = time
             self._machine = replace(self.machine, times={**self.machine.times, name: time})
 

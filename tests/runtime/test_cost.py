@@ -158,8 +158,10 @@ def test_weights_cost_what_the_size_of_the_program_says(
     assert of_counts("row", found, machine) == expected
 
 
-def test_a_step_that_was_measured_costs_what_it_took_and_its_weights() -> None:
+def test_a_step_that_was_measured_costs_what_it_took_as_far_away() -> None:
     found: dict[str, float] = {"step": 1, "products": 4, FAR: 80}
-    machine = replace(FARTHER, weights=100, times={key("row", found): 3.0})
-    assert of_counts("row", found, machine) == 5 + 3 + 40
+    machine = replace(FARTHER, weights=100)
+    machine = replace(machine, times={key("row", found, machine): 3.0})
+    assert of_counts("row", found, machine) == of_counts("row", found, replace(machine, weights=999)) == 3
+    assert of_counts("row", found, replace(machine, weights=99)) == 14
     assert of_counts("other", found, machine) == 5 + 5 + 40

@@ -33,7 +33,7 @@ class Fake(Board):
     def machine(self, kernels: Kernels) -> Machine:  # noqa: ARG002
         return replace(MACHINE, times=self.known)
 
-    def time(self, graph: Graph, node: Node) -> float | None:  # noqa: ARG002
+    def time(self, graph: Graph, node: Node, weights: int) -> float | None:  # noqa: ARG002
         self.asked.append(node.op)
         return self.times[node.op]
 
@@ -67,9 +67,9 @@ def test_the_two_cheapest_are_measured_where_they_are_close() -> None:
     assert board.asked == ["x", "y"] and list(board.kept[0].times.values()) == [9.0, 8.0]
 
 
-def test_weights_cost_the_same_whether_measured_or_not() -> None:
-    board = Fake({"x": 9.0, "y": 8.0})
-    assert best(board, way("x", 100), way("y", 99, weights=4)) == "x"  # 4 bytes more, at half a nanosecond
+def test_weights_that_come_from_afar_cost() -> None:
+    assert best(Board(), way("x", 100), way("y", 99, weights=4)) == "y"  # on no board in particular
+    assert best(Fake(), way("x", 100), way("y", 90, weights=60)) == "x"  # at half a nanosecond a byte
 
 
 def test_far_from_each_other_nothing_is_measured_or_kept() -> None:
