@@ -60,7 +60,7 @@ def step_times(
     medians = [statistics.median(times) for times in zip(*runs, strict=True)]
     here, parts = replace(machine, weights=program.weights), Counter(call.step for call in program.calls)
     return [
-        _row(step, parts[at], max(ns, 1.0), nanoseconds(step, here), peaks)
+        _row(step, parts[at], max(ns, 1.0), nanoseconds(step, here) + (parts[at] - 1) * here.cold[0], peaks)
         for at, (step, ns) in enumerate(zip(program.steps, medians, strict=True))
     ]
 

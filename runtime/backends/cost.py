@@ -293,7 +293,7 @@ def map_(row: ckernels.Row, p: Any) -> Counts:
     block = MAP_BLOCK // width * width if width <= MAP_BLOCK else MAP_BLOCK
     found: Counts = {"step": 1, "blocks": -(-elements // block)}
     for name in (*_instructions(row, p, sizes, block), *_stored(row, p, sizes, block)):
-        found[name] = found.get(name, 0) + (elements / width if name == "runs" else elements)
+        found[name] = found.get(name, 0) + (elements / min(width, block) if name == "runs" else elements)
     return found
 
 
@@ -304,7 +304,7 @@ def _instructions(row: ckernels.Row, p: Any, sizes: list[int], block: int) -> It
             yield _PRIMITIVES[instruction.op]
         elif instruction.op == lib.CK_MAP_LOAD:
             view, own = p.views[instruction.input], p.dtypes[instruction.input] == OWN[row.dtype]
-            if any(list(view.strides)[:5]) and not (own and _span(view, sizes) >= block):
+            if not _same_in_blocks(view, sizes) and not (own and _span(view, sizes) >= block):
                 yield "converted" if not own else "copied" if view.strides[5] in (0, 1) else "strided"
                 yield "runs"
 
@@ -315,6 +315,11 @@ def _stored(row: ckernels.Row, p: Any, sizes: list[int], block: int) -> Iterator
         return
     yield "copied" if own else "stored"
     yield "runs"
+
+
+def _same_in_blocks(view: Any, sizes: list[int]) -> bool:
+    """Whether a load is done once, for the first block."""
+    return not any(list(view.strides)[:5]) and (view.strides[5] == 0 or sizes[5] <= MAP_BLOCK)
 
 
 def _span(view: Any, sizes: list[int]) -> int:

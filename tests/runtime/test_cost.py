@@ -97,6 +97,38 @@ def test_reductions(op: str, sizes: tuple[int, int, int], expected: dict[str, fl
     assert nonzero(COUNTS["REDUCE"](ROW, reduce)) == expected  # type: ignore[arg-type]
 
 
+def map_of(sizes: tuple[int, int], strides: tuple[int, int], dtype: int) -> Any:
+    """Of one input, that is squared and stored as f32."""
+    four, ops = [0, 0, 0, 0], ckernels.primitives()
+    program = [params(op=lib.CK_MAP_LOAD, input=0), params(op=ops["square"])]
+    dense = params(strides=[*four, sizes[1] if sizes[0] > 1 else 0, 1])
+    views = {"views": [params(strides=[*four, *strides])], "dtypes": [dtype], "output": dense}
+    shape = {"sizes": [1, 1, 1, 1, *sizes], "out_dtype": lib.CK_F32}
+    return params(program=program, n_instructions=2, **views, **shape)
+
+
+MAPS: list[tuple[Any, dict[str, float]]] = [
+    (map_of((1, 2048), (0, 1), lib.CK_F32), {"step": 1, "blocks": 4, "square": 2048}),
+    (
+        map_of((1, 2048), (0, 1), lib.CK_I8),
+        {"step": 1, "blocks": 4, "square": 2048, "converted": 2048, "runs": 4},
+    ),
+    (map_of((4, 100), (0, 1), lib.CK_F32), {"step": 1, "blocks": 1, "square": 400}),
+    (map_of((8, 100), (1, 0), lib.CK_F32), {"step": 1, "blocks": 2, "square": 800, "copied": 800, "runs": 8}),
+    (
+        map_of((8, 100), (1, 8), lib.CK_F32),
+        {"step": 1, "blocks": 2, "square": 800, "strided": 800, "runs": 8},
+    ),
+    (map_of((8, 100), (0, 1), lib.CK_I8), {"step": 1, "blocks": 2, "square": 800}),
+]
+
+
+@pytest.mark.parametrize(("atom", "expected"), MAPS)
+def test_maps_load_what_does_not_stand_as_it_is_wanted(atom: Any, expected: dict[str, float]) -> None:
+    row = SimpleNamespace(name="row", operator="MAP", dtype="F32")
+    assert nonzero(COUNTS["MAP"](row, atom)) == expected  # type: ignore[arg-type]
+
+
 def steps_of(sizes: Sequence[tuple[int, int, int]], dtype: DType) -> list[Step]:
     found = Probes()
     for m, n, k in sizes:
