@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime import kept
-from runtime.backends.cost import FAR, Counts, Machine, counts
+from runtime.backends.cost import FAR, MOVED, Counts, Machine, counts
 from runtime.backends.flat import FlatProgram
 from runtime.backends.ways import Board, Kernels
 from runtime.graph import Array, Graph, Node
@@ -35,6 +35,8 @@ LEAST, MOST, NANOSECONDS = 3, 15, 500_000_000
 """Runs of a program, and after how long there are no more than the least."""
 TIMED, OTHERS = 4, 1 << 26
 """Times that a step is run by itself, the first of which does not count; bytes that go by in between."""
+SMALL = 0.3
+"""The share of the probes whose first time is later than the second for nothing but the start."""
 NOISE = 100
 """Nanoseconds that a time may be wrong by, whatever it is."""
 NEAR, FARTHEST = 1 << 22, 3 << 24
@@ -102,7 +104,7 @@ def measure(backend: CpuBackend, fingerprint: str, clock: Clock = time.thread_ti
     rows = defaultdict[str, list[tuple[Counts, float]]](list)
     for step, counted, ns in zip(program.steps, found, warm, strict=True):
         rows[step.row.name].append((counted, ns))
-    start = float(np.median(cold - warm))
+    start = max(float(np.quantile(cold - warm, SMALL)), 0.0)
     rates = {name: rates_of(samples) for name, samples in rows.items()}
     far = tuple([(size, start, byte) for size, byte in far_of(backend, clock)])
     return Machine(fingerprint, rates | _relatives(backend, rates), far)
@@ -130,7 +132,7 @@ def twice(program: FlatProgram, clock: Clock) -> tuple[Array, Array]:
 
 def rates_of(samples: Sequence[tuple[Counts, float]]) -> dict[str, float]:
     """The nanoseconds of what is counted, none negative, with the least squares of relative errors."""
-    names = sorted({name for counted, _ in samples for name in counted} - {FAR})
+    names = sorted({name for counted, _ in samples for name in counted} - {FAR, MOVED})
     times = np.array([ns for _, ns in samples])
     shares = np.array([[counted.get(name, 0) for name in names] for counted, _ in samples])
     shares, goals = shares / (times[:, None] + NOISE), times / (times + NOISE)

@@ -22,8 +22,10 @@ Counts = dict[str, float]
 """What is counted -> how often; "step" once in every step."""
 Rates = Mapping[str, float]
 """What is counted -> nanoseconds of one."""
-FAR = "weights"
-"""The count of bytes that no step before has left in a cache."""
+FAR, MOVED = "weights", "moved"
+"""The counts of bytes that no step before has left in a cache, and of those that steps hand to each other."""
+KEPT, HALF = 1 << 18, 0.5
+"""Bytes that are still in the inner caches, and the share of what the others cost that is not hidden."""
 BESIDE = 4
 """Panels that a GEMM reads side by side for a single row: so many sums hide how long an addition takes."""
 BLOCK_BYTES, WIDE = 384 * 1024, 32 * 1024
@@ -60,6 +62,11 @@ class Machine:
         found = [(start, byte) for size, start, byte in self.far if size <= self.weights]
         return found[-1] if found else (0.0, 0.0)
 
+    @property
+    def near(self) -> float:
+        """Nanoseconds of a byte in the outer caches, where the program does not fit into the inner ones."""
+        return self.far[0][2] if self.far and self.far[0][0] <= self.weights else 0.0
+
 
 def nanoseconds(step: Step, machine: Machine) -> float:
     """The cost of a step, and of those inside it, in a program whose weights are `machine.weights` bytes."""
@@ -85,7 +92,9 @@ def of_counts(kernel: str, found: Counts, machine: Machine) -> float:
     if machine.times and (time := machine.times.get(key(kernel, found, machine))) is not None:
         return time
     far = found.get(FAR, 0) * byte
-    each = {name: times * rates.get(name, UNKNOWN) for name, times in found.items() if name != FAR}
+    start += HALF * machine.near * max(found.get(MOVED, 0) - KEPT, 0)
+    work = found.keys() - {FAR, MOVED}
+    each = {name: found[name] * rates.get(name, UNKNOWN) for name in work}
     single = each.pop("single", 0.0)
     return start + sum(each.values()) + max(single, far)
 
@@ -98,7 +107,8 @@ def key(kernel: str, found: Counts, machine: Machine) -> str:
 
 def counts(row: ckernels.Row, params: Any) -> Counts:
     """Of a parameter struct, or whatever has those of its fields that count."""
-    return COUNTS[row.operator](row, params)
+    moved = TRAFFIC[row.operator](params) * SIZES.get(row.dtype, 1) if row.operator in TRAFFIC else 0
+    return {**COUNTS[row.operator](row, params), MOVED: moved}
 
 
 def unmeasured(rows: Iterable[ckernels.Row]) -> Machine:
@@ -332,6 +342,20 @@ def _span(view: Any, sizes: list[int]) -> int:
     return span
 
 
+TRAFFIC: Mapping[str, Callable[[Any], float]] = {
+    "GEMM": lambda p: p.batch * p.m * (p.k // p.taps + p.n),
+    "WINOGRAD": lambda p: p.height * p.columns * (p.channels + p.n),
+    "DEPTHWISE": lambda p: 2 * p.m * p.channels,
+    "MAP": lambda p: 2 * math.prod(p.sizes),
+    "REDUCE": lambda p: p.outer * (p.axis + 1) * p.inner,
+    "RASTER": lambda p: 2 * sum(math.prod(p.regions[i].sizes) for i in range(p.n_regions)),
+    "ADD": lambda p: 3 * p.rows * p.width,
+    "MUL": lambda p: 3 * p.rows * p.width,
+    "LOOKUP": lambda p: 2 * p.elements,
+}
+"""About how many elements a step takes from others and leaves to them."""
+SIZES = {"F32": 4, "F64": 8, "I64": 8, "I32": 4, "X64": 8, "X32": 4, "X16": 2, "I16": 2, "Q16": 2}
+"""Bytes of an element, where they are more than one."""
 BLOCKS: Mapping[str, Callable[[Any], list[tuple[float, Any]]]] = {
     "IF": lambda p: [(0.5, p.then), (0.5, p.orelse)],
     "WHILE": lambda p: [(1, p.cond), (1, p.body)],

@@ -15,6 +15,9 @@ from ckernels import ffi, lib
 from runtime.backends.cost import (
     COUNTS,
     FAR,
+    HALF,
+    KEPT,
+    MOVED,
     Machine,
     counts,
     key,
@@ -154,6 +157,12 @@ def test_every_kernel_that_the_probes_run_has_a_cost_above_nothing() -> None:
     assert all(min(counts(step.row, step.params).values()) >= 0 for step in program.steps)
 
 
+@pytest.mark.parametrize("dtype", [DType.F32, DType.I8])
+def test_what_a_product_moves_is_what_it_reads_and_writes(dtype: DType) -> None:
+    (step,) = steps_of([(10, 20, 30)], dtype)
+    assert counts(step.row, step.params)[MOVED] == 10 * (20 + 30) * dtype.size
+
+
 def test_every_operator_of_the_registry_has_its_row() -> None:
     assert {row.operator for row in ckernels.rows()} == COUNTS.keys()
 
@@ -181,9 +190,12 @@ def test_a_loop_costs_what_is_inside_as_often_as_it_goes_round() -> None:
         (100, {"step": 1, "single": 40, FAR: 80}, 5 + 10 + 80),
         (1000, {"step": 1, "products": 4, FAR: 80}, 7 + 14 + 240),
         (0, {"step": 1, "unheard": 4}, 14),
+        (0, {"step": 1, MOVED: KEPT + 80}, 10),
+        (1000, {"step": 1, MOVED: KEPT}, 7 + 10),
+        (1000, {"step": 1, MOVED: KEPT + 80}, 7 + 10 + HALF * 0.5 * 80),
     ],
 )
-def test_weights_cost_what_the_size_of_the_program_says(
+def test_weights_and_large_values_cost_what_the_size_of_the_program_says(
     weights: int, found: dict[str, float], expected: float
 ) -> None:
     machine = replace(FARTHER, weights=weights)
