@@ -216,7 +216,7 @@ def depthwise(row: ckernels.Row, p: Any) -> Counts:
         "step": 1,
         "slid": slid * whole * p.taps,
         "products": (p.m - slid) * whole * p.taps,
-        "single": p.m * single * p.taps,
+        "one by one": p.m * single * p.taps,
         "ends": p.m * whole,
         "rows": p.m - slid,
         "slides": slid,

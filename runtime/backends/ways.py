@@ -13,7 +13,7 @@ from runtime.backends.cost import Counts, Machine, key, of_counts, unmeasured
 from runtime.graph import Graph, Node
 
 CLOSE = 0.25
-"""Ways are close whose costs differ by no more than this share: about what two costs are wrong by together."""
+"""Ways are close whose costs differ by no more than this share: about what two are wrong by together."""
 
 Kernels = Mapping[tuple[str, str], ckernels.Row]
 """By operator and element type, the best that this machine can run."""
