@@ -32,7 +32,12 @@ def exact(*samples: dict[str, float], rates: dict[str, float]) -> list[tuple[Cou
     return [(s, sum(rates.get(name, 0) * times for name, times in s.items())) for s in samples]
 
 
-SAMPLES = ({"step": 1, "a": 10}, {"step": 1, "a": 1000, "b": 3}, {"step": 1, "b": 500}, {"step": 1})
+SAMPLES: tuple[dict[str, float], ...] = (
+    {"step": 1, "a": 10},
+    {"step": 1, "a": 1000, "b": 3},
+    {"step": 1, "b": 500},
+    {"step": 1},
+)
 
 
 @pytest.mark.parametrize("rates", [{"step": 100, "a": 2, "b": 7}, {"step": 0, "a": 1, "b": 0}])
