@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 if _folder := os.environ.get("WALLE_CKERNELS"):
@@ -40,7 +40,7 @@ def _extension() -> Any:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One micro-kernel; operator and dtype are names such as "GEMM" and "F32", `kernel` and `pack` C
-    functions.
+    functions, `op` the operator's number.
     """
 
     name: str
@@ -54,6 +54,17 @@ class Row:
     pack: Any
     entry: Any
     """The row itself, for C."""
+    op: int
+
+    def units(self, params: Any) -> int:
+        """Units of a step with these parameters."""
+        return int(_extension().lib.ck_units(self.op, params))
+
+    @property
+    def packing(self) -> Row:
+        """The packer of a GEMM as a kernel of its own."""
+        op = int(_extension().lib.CK_PACK)
+        return replace(self, name=f"{self.name}_pack", operator="PACK", kernel=self.pack, pack=None, op=op)
 
 
 def rows() -> tuple[Row, ...]:
@@ -95,4 +106,4 @@ def _row(ffi: Any, row: Any) -> Row:
     operator = ffi.string(ffi.cast("ck_operator", row.op)).removeprefix("CK_")
     dtype = ffi.string(ffi.cast("ck_dtype", row.dtype)).removeprefix("CK_")
     name = ffi.string(row.name).decode()
-    return Row(name, operator, dtype, row.isa, row.mr, row.nr, row.kr, row.kernel, row.pack, row)
+    return Row(name, operator, dtype, row.isa, row.mr, row.nr, row.kr, row.kernel, row.pack, row, row.op)

@@ -21,7 +21,7 @@ from pathlib import Path
 from cffi import FFI
 
 PACKAGE = Path(__file__).resolve().parent
-STANDARD = ("-std=c11", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+STANDARD = ("-std=c11", "-fPIC", "-pthread", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 OPTIMISED = ("-O3",)
 SANITIZED = (
@@ -72,7 +72,7 @@ def build(sanitize: bool = False, force: bool = False) -> Path:
         objects.append(_compile(command, (*flags, *WARNINGS, *isa_flags(source)), source, work))
     fresh = target.with_name(target.name + ".new")
     linked = [f for f in flags if f.startswith("-fsanitize")]
-    _call([*command, "-shared", *linked, "-o", str(fresh), *map(str, objects), "-lm"])
+    _call([*command, "-shared", "-pthread", *linked, "-o", str(fresh), *map(str, objects), "-lm"])
     os.replace(fresh, target)
     stamp.write_text(digest)
     return target
@@ -96,7 +96,7 @@ def executable(target: Path, main: Path, machine: str, command: Sequence[str]) -
         _compile(command, (*flags, *isa_flags(source, machine)), source, target.parent)
         for source in (*sources(machine), main)
     ]
-    _call([*command, "-static", "-o", str(target), *map(str, objects), "-lm"])
+    _call([*command, "-static", "-pthread", "-o", str(target), *map(str, objects), "-lm"])
 
 
 def source_digest(made_by: Sequence[str] = ()) -> str:

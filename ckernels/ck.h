@@ -1,8 +1,8 @@
 /* ck.h: the whole interface of the C kernels.
  *
  * The lines that do not begin with '#' are also the cffi cdef, as they stand: plain declarations only.
- * A program is a flat array of `ck_step`; `ck_run` walks it once over one arena. Kernels allocate nothing,
- * keep no state and never touch Python, so any number of programs may run side by side.
+ * A program is a flat array of `ck_step`; `ck_run` walks it once over one arena, `ck_team_run` on several threads.
+ * Kernels allocate nothing, keep no state and never touch Python, so any number of programs may run side by side.
  */
 #ifndef CK_H
 #define CK_H
@@ -53,6 +53,7 @@ typedef enum {
     CK_RASTER,
     CK_RASTER_ADD,
     CK_GEMM,
+    CK_PACK, /* of a GEMM or a WINOGRAD, whose parameters it takes */
     CK_MAP,
     CK_REDUCE,
     CK_GATHER,
@@ -96,6 +97,7 @@ typedef struct {
     const ck_region *regions;
     int32_t n_regions;
     int32_t filled;   /* 0: the regions cover the output, `fill` is not used */
+    int32_t any_order; /* 1: not filled, and no element is copied to twice */
     int64_t elements; /* of the output */
     char fill[8];     /* one element, in its own type, at the front */
 } ck_raster;
@@ -119,7 +121,8 @@ typedef struct {
     int64_t batch, m, n, k;
     ck_view a_view, b_view;   /* strides[0..2] are those of (batch, m, k), of (batch, k, n), */
     ck_view c_view;           /* and of (batch, m, n) */
-    int32_t pack_now;         /* 1: B is not constant, fill `packed` in each run */
+    int32_t nr;               /* columns of a panel: those of the row of the registry */
+    int32_t by_columns;       /* 1, of a single batch: units are columns of C, cut between panels */
     int32_t a_dtype, b_dtype; /* CK_F32, or CK_I8 / CK_U8 for CK_Q8, CK_I16 and CK_I8 / CK_I16 for CK_Q16 */
     int32_t a_zero, b_zero;
     float low, high; /* the float epilogue: clamp */
@@ -170,6 +173,8 @@ typedef struct {
     int64_t width, left, in_step, channels;
     int64_t height, columns, n, out_step; /* of the output */
     ck_view b_view;                       /* strides[1..2] are those of (k, n) */
+    int32_t nr;                           /* as in ck_gemm */
+    int32_t by_columns;                   /* 1: units are columns, cut between panels */
     float low, high;
 } ck_winograd;
 
@@ -270,10 +275,13 @@ typedef struct {
 } ck_rng;
 
 /* Every kernel: its own parameter struct, the units of its output that it makes, and the table of base
- * addresses. Units are: of a GEMM rows of C, those of all batches counted through; of a depthwise convolution
- * rows; of a Winograd convolution rows of tiles; of a MAP, a LOOKUP and a GATHER what `out` is indexed by; of a REDUCE `outer`; of a pair and a SORT rows;
- * of all others the step is one. In any cuts, none of them empty, they give the same, and in any order, but that
- * a GEMM with pack_now begins with the first.
+ * addresses. Units are: of a GEMM rows of C, those of all batches counted through, or columns; of a PACK panels;
+ * of a depthwise convolution rows; of a Winograd convolution rows of tiles, or columns; of a MAP, a LOOKUP and a
+ * GATHER what `out` is indexed by; of a REDUCE `outer`, or `inner` where `outer` is 1; of a RASTER in any order runs
+ * of the innermost loop, those of all regions counted through; of a pair and a SORT rows; of all others the step is
+ * one.
+ * In any cuts, none of them empty, they give the same, in any order, and side by side where each has a scratch of
+ * its own.
  */
 typedef ck_status (*ck_kernel)(const void *params, int64_t begin, int64_t end, char *const *bases);
 
@@ -283,9 +291,6 @@ typedef struct {
     ck_operand origin;
     int32_t base;
 } ck_turn;
-
-/* Fills `packed` of a GEMM or a Winograd convolution from B and bias, for tiles of nr columns. */
-typedef void (*ck_packer)(const void *params, int32_t nr, char *const *bases);
 
 typedef struct {
     ck_kernel kernel;
@@ -336,7 +341,7 @@ typedef struct {
     int32_t isa;        /* bits of ck_isa */
     int32_t mr, nr, kr; /* GEMM and WINOGRAD: tile rows, tile columns, depth of a packed group; else 1 */
     ck_kernel kernel;
-    ck_packer pack; /* GEMM and WINOGRAD only */
+    ck_kernel pack; /* GEMM and WINOGRAD only: PACK, which fills `packed` from B and bias; else NULL */
 } ck_row;
 
 /* How many units a step of this ck_operator has. */
@@ -364,6 +369,32 @@ int32_t ck_cpu_features(void);
 
 /* Runs the steps in order; stops at the first that fails and writes its index to *failed. */
 ck_status ck_run(const ck_step *steps, int32_t n_steps, char *const *bases, int32_t *failed);
+
+/* A program for several threads: its steps in stages, of which number s is [ends[s - 1], ends[s]). The steps of a
+ * stage are done in any order and side by side, those of different stages one stage after the other. Every thread
+ * but the first has a copy of `bases` with a scratch of its own, `scratch_bytes` behind that of the thread before.
+ * Stages of one step alone may change `bases`. */
+typedef struct {
+    const ck_step *steps;
+    const int32_t *ends;
+    int32_t n_stages;
+    int32_t n_bases;
+    char **bases;
+    int32_t scratch; /* its base */
+    int64_t scratch_bytes;
+} ck_program;
+
+/* Threads that run a program: the caller of ck_team_run, and up to threads - 1 (at most 63) workers, which all teams
+ * of the process share. NULL without memory. What the program points to is there as long as it runs. */
+typedef struct ck_team ck_team;
+ck_team *ck_team_new(const ck_program *program, int32_t threads);
+void ck_team_free(ck_team *team);
+
+/* The same as ck_run, by one caller at a time. Of a stage in which steps fail all are run, and the first is told. */
+ck_status ck_team_run(ck_team *team, int32_t *failed);
+
+/* At most as many threads as cores are in teams at a time; workers yet to come run on these cores alone. */
+void ck_team_cores(const int32_t *cores, int32_t count);
 
 /* Memory aligned to 64 bytes, or NULL. After ck_fail_alloc(n) the n-th call from now fails (0: none does). */
 void *ck_alloc(int64_t size);

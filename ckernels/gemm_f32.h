@@ -120,17 +120,17 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
     char *scratch = ck_at(p->scratch, bases);
     const float **rows = (const float **)(void *)scratch;
     float *gathered = (float *)(void *)(scratch + MR * p->taps * 8);
-    if (p->pack_now && begin == 0) ck_f32_pack(p, NR, bases);
-    for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
+    const ck_range batches = ck_batches(p, begin, end), across = ck_panels_of(p, begin, end);
+    for (int64_t b = batches.begin; b < batches.end; b++) {
         const ck_range of = ck_rows_of(p, b, begin, end);
         const int64_t step = tile_rows(of.end - of.begin);
         const float *a = (const float *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
         float *c = (float *)ck_at(p->c, bases) + p->c_view.offset + b * p->c_view.strides[0];
-        for (int64_t first = 0; first < panels; first += block)
+        for (int64_t first = across.begin; first < across.end; first += block)
             for (int64_t m = of.begin; m < of.end; m += step) {
                 const int used = (int)ck_min(step, of.end - m);
                 rows_of(p, a, pad, m, used, block >= WORTH, gathered, rows);
-                const int64_t end = ck_min(first + block, panels), whole = p->n / NR;
+                const int64_t end = ck_min(first + block, across.end), whole = p->n / NR;
                 float *row = c + m * p->c_view.strides[1];
                 int64_t j = first;
                 for (; used == 1 && j + BESIDE <= ck_min(end, whole); j += BESIDE)

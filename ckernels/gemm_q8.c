@@ -3,7 +3,6 @@
 #define NR 8
 #define VL 4
 #define KR 2
-#define PACK ck_q8_pack_c2
 #define NAME ck_q8_gemm_4x8c2__scalar
 #if defined(__SSE2__)
 #include <emmintrin.h>

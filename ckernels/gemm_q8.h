@@ -4,7 +4,7 @@
  * a time), so that one "multiply pairs, add neighbours" instruction does two products per lane. PAIRS(a, b)
  * is that instruction: for s32 lanes of two s16 each, a.lo * b.lo + a.hi * b.hi. VL is the number of s32
  * lanes. Without PAIRS, NEON's products of s16 are added to s32, and nothing lies in pairs. KR says how many
- * elements of a column the panels of PACK have side by side.
+ * elements of a column a panel has side by side.
  */
 #include "kernels.h"
 
@@ -139,16 +139,16 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
     const int64_t block = panel < L2_BYTES ? L2_BYTES / panel : 1;
     const char *packed = ck_at(p->packed, bases);
     int16_t *scratch = (int16_t *)ck_at(p->scratch, bases);
-    if (p->pack_now && begin == 0) PACK(p, NR, bases);
     memset(scratch, 0, (size_t)(MR * depth) * sizeof *scratch);
-    for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
+    const ck_range batches = ck_batches(p, begin, end), across = ck_panels_of(p, begin, end);
+    for (int64_t b = batches.begin; b < batches.end; b++) {
         const ck_range of = ck_rows_of(p, b, begin, end);
         const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
-        for (int64_t first = 0; first < panels; first += block)
+        for (int64_t first = across.begin; first < across.end; first += block)
             for (int64_t m = of.begin; m < of.end; m += MR) {
                 const int used = (int)ck_min(MR, of.end - m);
                 rows_of(p, a, (const uint8_t *)ck_at(p->pad, bases), m, used, depth, scratch);
-                for (int64_t j = first; j < ck_min(first + block, panels); j++) {
+                for (int64_t j = first; j < ck_min(first + block, across.end); j++) {
                     const int64_t n = ck_min(NR, p->n - j * NR), *step = p->c_view.strides;
                     const int64_t at = p->c_view.offset + b * step[0] + m * step[1] + j * NR * step[2];
                     const char *from = packed + (b * panels + j) * panel;

@@ -7,7 +7,6 @@
 #define VL 4
 #define NAME ck_q8_gemm_8x8c4__dotprod
 #define A_SIGNED 1
-#define PACK ck_q8_pack_c4s
 #define DOT(sums, a, b) ((vec)vdotq_s32((int32x4_t)(sums), (int8x16_t)(a), (int8x16_t)(b)))
 #define DOT_LANE(sums, x, b, lane) ((vec)vdotq_laneq_s32((int32x4_t)(sums), (int8x16_t)(b), (int8x16_t)(x), lane))
 #include "gemm_q8c4.h"

@@ -3,6 +3,5 @@
 #define NR 8
 #define VL 4
 #define KR 1
-#define PACK ck_q8_pack_c1
 #define NAME ck_q8_gemm_8x8__neon
 #include "gemm_q8.h"

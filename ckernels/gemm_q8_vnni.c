@@ -5,6 +5,5 @@
 #define VL 16
 #define NAME ck_q8_gemm_12x32c4__vnni
 #define A_SIGNED 0
-#define PACK ck_q8_pack_c4u
 #define DOT(sums, a, b) ((vec)_mm512_dpbusd_epi32((__m512i)(sums), (__m512i)(a), (__m512i)(b)))
 #include "gemm_q8c4.h"

@@ -260,12 +260,12 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
     char *scratch = ck_at(p->scratch, bases), *c = ck_at(p->c, bases);
     const uint8_t **rows = (const uint8_t **)(void *)scratch;
     uint8_t *gathered = (uint8_t *)scratch + MR * p->taps * 8;
-    if (p->pack_now && begin == 0) PACK(p, NR, bases);
-    for (int64_t b = ck_batch(p, begin); b * p->m < end; b++) {
+    const ck_range batches = ck_batches(p, begin, end), across = ck_panels_of(p, begin, end);
+    for (int64_t b = batches.begin; b < batches.end; b++) {
         const ck_range of = ck_rows_of(p, b, begin, end);
         const int64_t step = tile_rows(of.end - of.begin);
         const uint8_t *a = (const uint8_t *)ck_at(p->a, bases) + p->a_view.offset + b * p->a_view.strides[0];
-        for (int64_t first = 0; first < panels; first += block)
+        for (int64_t first = across.begin; first < across.end; first += block)
             for (int64_t m = of.begin; m < of.end; m += step) {
                 const int used = (int)ck_min(step, of.end - m);
                 int32_t less[MR];
@@ -273,7 +273,7 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                 rows_of(p, a, pad, m, used, block >= WORTH, gathered, rows);
                 sums_of(p, used, rows, b_zero, less);
                 const int64_t *s = p->c_view.strides, at = p->c_view.offset + b * s[0] + m * s[1];
-                const int64_t end = ck_min(first + block, panels), whole = ck_min(end, p->n / NR);
+                const int64_t end = ck_min(first + block, across.end), whole = ck_min(end, p->n / NR);
                 const char *from = packed + b * panels * panel;
                 int64_t j = first;
                 for (; used == 1 && j + BESIDE <= whole; j += BESIDE) {

@@ -18,15 +18,41 @@ enum { CK_ASIDE = 64 }; /* bytes between copies of rows of A: a line of the cach
 
 static inline int64_t ck_max(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* The rows [begin, end) of all batches of a GEMM begin in this batch, and are these of it. */
+/* The units [begin, end) of a GEMM are in these batches, and of one of them these rows and these panels. */
 typedef struct {
     int64_t begin, end;
 } ck_range;
 
-static inline int64_t ck_batch(const ck_gemm *p, int64_t begin) { return p->m ? begin / p->m : 0; }
+static inline ck_range ck_batches(const ck_gemm *p, int64_t begin, int64_t end) {
+    if (p->by_columns) return (ck_range){0, 1};
+    return p->m ? (ck_range){begin / p->m, (end + p->m - 1) / p->m} : (ck_range){0, 0};
+}
 
 static inline ck_range ck_rows_of(const ck_gemm *p, int64_t batch, int64_t begin, int64_t end) {
+    if (p->by_columns) return (ck_range){0, p->m};
     return (ck_range){ck_max(begin - batch * p->m, 0), ck_min(end - batch * p->m, p->m)};
+}
+
+static inline ck_range ck_panels_of(const ck_gemm *p, int64_t begin, int64_t end) {
+    if (!p->by_columns) return (ck_range){0, (p->n + p->nr - 1) / p->nr};
+    return (ck_range){begin / p->nr, (end + p->nr - 1) / p->nr};
+}
+
+/* Runs of the innermost loop of a region. */
+static inline int64_t ck_rows_of_region(const ck_region *r) {
+    int64_t rows = r->sizes[5] ? 1 : 0;
+    for (int d = 0; d < 5; d++) rows *= r->sizes[d];
+    return rows;
+}
+
+/* Panel number `unit`, counted through all batches, of `panels` in each. */
+typedef struct {
+    int64_t batch, n0, columns;
+} ck_panel;
+
+static inline ck_panel ck_panel_of(const ck_gemm *p, int64_t unit) {
+    const int64_t panels = (p->n + p->nr - 1) / p->nr, n0 = unit % panels * p->nr;
+    return (ck_panel){unit / panels, n0, ck_min(p->nr, p->n - n0)};
 }
 
 /* The k of a GEMM whose chunks are each filled up to groups of four. */

@@ -11,6 +11,27 @@ typedef uint16_t f16; /* storage only; sums go through f32 */
 #define ADD(to, from) (to) = (__typeof__(to))((to) + (from))
 #define ADD_F16(to, from) (to) = ck_f16_of_f32(ck_f32_of_f16(to) + ck_f32_of_f16(from))
 
+enum { RUN = 5 }; /* the innermost loop; those around it count the rows of a region */
+
+/* The loops around the runs at row number `row`, which is returned. */
+static int64_t start(const ck_region *r, int64_t row, int64_t *at) {
+    int64_t left = row;
+    for (int d = RUN - 1; d >= 0; d--) at[d] = left % r->sizes[d], left /= r->sizes[d];
+    return row;
+}
+
+/* Behind the last of the innermost of them. */
+static void advance(const ck_region *r, int64_t *at) {
+    at[RUN - 1] = 0;
+    for (int d = RUN - 2; d >= 0 && ++at[d] == r->sizes[d]; d--) at[d] = 0;
+}
+
+static int64_t place(const ck_view *view, const int64_t *at) {
+    int64_t offset = view->offset;
+    for (int d = 0; d < RUN; d++) offset += at[d] * view->strides[d];
+    return offset;
+}
+
 #define RASTER(NAME, T, STORE, CONTIGUOUS)                                                               \
     static void run_##NAME(T *restrict to, const T *restrict from, int64_t n, int64_t ds, int64_t ss) {  \
         if (ds == 1 && ss == 1) {                                                                        \
@@ -23,30 +44,32 @@ typedef uint16_t f16; /* storage only; sums go through f32 */
             for (int64_t i = 0; i < n; i++) STORE(to[i * ds], from[i * ss]);                             \
         }                                                                                                \
     }                                                                                                    \
-    static void region_##NAME(T *out, const T *in, const ck_region *r) {                                 \
+    static void region_##NAME(T *out, const T *in, const ck_region *r, int64_t begin, int64_t end) {     \
         const int64_t *n = r->sizes, *s = r->source.strides, *d = r->destination.strides;                \
-        for (int64_t i0 = 0; i0 < n[0]; i0++)                                                            \
-            for (int64_t i1 = 0; i1 < n[1]; i1++)                                                        \
-                for (int64_t i2 = 0; i2 < n[2]; i2++)                                                    \
-                    for (int64_t i3 = 0; i3 < n[3]; i3++)                                                \
-                        for (int64_t i4 = 0; i4 < n[4]; i4++)                                            \
-                            run_##NAME(out + r->destination.offset + i0 * d[0] + i1 * d[1] + i2 * d[2] + \
-                                           i3 * d[3] + i4 * d[4],                                        \
-                                       in + r->source.offset + i0 * s[0] + i1 * s[1] + i2 * s[2] +       \
-                                           i3 * s[3] + i4 * s[4],                                        \
-                                       n[5], d[5], s[5]);                                                \
+        for (int64_t at[RUN], row = start(r, begin, at); row < end; advance(r, at)) {                    \
+            const int64_t count = ck_min(n[RUN - 1] - at[RUN - 1], end - row);                           \
+            const T *from = in + place(&r->source, at);                                                  \
+            T *to = out + place(&r->destination, at);                                                    \
+            for (int64_t i = 0; i < count; i++, from += s[RUN - 1], to += d[RUN - 1])                    \
+                run_##NAME(to, from, n[RUN], d[RUN], s[RUN]);                                            \
+            row += count;                                                                                \
+        }                                                                                                \
     }                                                                                                    \
-    ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {                                             \
+    ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {                 \
         const ck_raster *p = params;                                                                     \
-        (void)begin, (void)end;                                                                          \
         T *out = (T *)ck_at(p->out, bases), fill;                                                        \
         if (p->filled) {                                                                                 \
             memcpy(&fill, p->fill, sizeof fill);                                                         \
             for (int64_t i = 0; i < p->elements; i++) out[i] = fill;                                     \
         }                                                                                                \
+        int64_t first = 0; /* row of the region, counted through all */                                  \
         for (int32_t i = 0; i < p->n_regions; i++) {                                                     \
             const ck_region *r = &p->regions[i];                                                         \
-            region_##NAME(out, (const T *)ck_at(p->inputs[r->input], bases), r);                         \
+            const int64_t rows = ck_rows_of_region(r);                                                   \
+            const int64_t low = p->any_order ? ck_max(begin - first, 0) : 0;                             \
+            const int64_t high = p->any_order ? ck_min(end - first, rows) : rows;                        \
+            if (low < high) region_##NAME(out, (const T *)ck_at(p->inputs[r->input], bases), r, low, high); \
+            first += rows;                                                                               \
         }                                                                                                \
         return CK_OK;                                                                                    \
     }

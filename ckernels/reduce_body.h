@@ -65,13 +65,15 @@ EXTREMES(wide, 64)
 EXTREMES(narrow, 16)
 #undef EXTREMES
 
-/* All columns of one `outer`, at least as many as are in 16 bytes; of the last ones some may be done twice. */
-static void NAMED(NAME, extremes)(const ck_reduce *p, const T *in, const int32_t *rows, const T *pad, T *out) {
-    const int64_t all = p->inner, width = (all * (int64_t)sizeof(T) < 64 ? 16 : 64) / (int64_t)sizeof(T);
-    for (int64_t i = 0; i < all; i += width) {
-        const int64_t at = ck_min(i, all - width);
+/* The columns [begin, end) of one `outer`, at least as many as are in 16 bytes; of the last ones some may be done
+ * twice. */
+static void NAMED(NAME, extremes)(const ck_reduce *p, const T *in, const int32_t *rows, const T *pad, int64_t begin,
+                                  int64_t end, T *out) {
+    const int64_t width = ((end - begin) * (int64_t)sizeof(T) < 64 ? 16 : 64) / (int64_t)sizeof(T);
+    for (int64_t i = begin; i < end; i += width) {
+        const int64_t at = ck_min(i, end - width);
         const T *outside = pad ? pad + at : NULL;
-#define EXTREMES(name, most) NAMED(NAME, name)(most, in + at, rows, outside, p->axis, all, out + at)
+#define EXTREMES(name, most) NAMED(NAME, name)(most, in + at, rows, outside, p->axis, p->inner, out + at)
         if (width * sizeof(T) == 64 && p->op == CK_MAX) EXTREMES(wide, 1);
         else if (width * sizeof(T) == 64) EXTREMES(wide, 0);
         else if (p->op == CK_MAX) EXTREMES(narrow, 1);
@@ -116,15 +118,17 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
     char *out = ck_at(p->out, bases);
     const int indices = p->op == CK_ARGMAX || p->op == CK_ARGMIN;
     const int real = (A)0.5 != 0 && p->op != CK_ANY && p->op != CK_ALL;
-    const int extreme = (p->op == CK_MAX || p->op == CK_MIN) && p->inner * sizeof(T) >= 16;
+    const int64_t first = p->outer == 1 ? begin : 0, last = p->outer == 1 ? end : p->inner; /* columns */
+    if (p->outer == 1) begin = 0, end = 1;
+    const int extreme = (p->op == CK_MAX || p->op == CK_MIN) && (last - first) * (int64_t)sizeof(T) >= 16;
     for (int64_t o = begin; extreme && o < end; o++)
-        NAMED(NAME, extremes)(p, in + (p->rows ? 0 : o * p->axis * p->inner),
-                              p->rows ? p->rows + o * p->axis : NULL, pad, (T *)(void *)out + o * p->inner);
+        NAMED(NAME, extremes)(p, in + (p->rows ? 0 : o * p->axis * p->inner), p->rows ? p->rows + o * p->axis : NULL, pad,
+                              first, last, (T *)(void *)out + o * p->inner);
     for (int64_t o = begin; !extreme && o < end; o++)
-        for (int64_t i = 0; i < p->inner; i += LANES) {
+        for (int64_t i = first; i < last; i += LANES) {
             A acc[LANES] = {0};
             int64_t where[LANES] = {0};
-            const int64_t width = ck_min(LANES, p->inner - i), at = o * p->inner + i;
+            const int64_t width = ck_min(LANES, last - i), at = o * p->inner + i;
             const int32_t *rows = p->rows ? p->rows + o * p->axis : NULL;
             const T *from = in + (rows ? 0 : o * p->axis * p->inner) + i, *outside = pad ? pad + i : NULL;
             if (p->inner == 1 && !rows && p->axis >= PARTS && !indices)

@@ -196,13 +196,15 @@ INLINE void output_tiles(const int tile, const ck_winograd *p, const ck_tiles *t
     }
 }
 
+/* The columns [begin, end) of all pixels of a block of tiles. */
 INLINE void block(const int tile, const ck_winograd *p, const ck_tiles *tiles, int64_t first, int64_t count,
-                  char *const *bases) {
+                  int64_t begin, int64_t end, char *const *bases) {
     float *inputs = (float *)ck_at(p->scratch, bases), *sums = inputs + tiles->positions * tiles->inputs;
     float *out = (float *)ck_at(p->out, bases);
-    const float *panel = (const float *)ck_at(p->packed, bases);
+    const int64_t size = NR * (1 + tiles->positions * p->channels);
+    const float *panel = (const float *)ck_at(p->packed, bases) + begin / NR * size;
     input_tiles(tile, p, tiles, first, count, bases, inputs);
-    for (int64_t n0 = 0; n0 < p->n; n0 += NR, panel += NR * (1 + tiles->positions * p->channels)) {
+    for (int64_t n0 = begin; n0 < end; n0 += NR, panel += size) {
         const int64_t n = ck_min(NR, p->n - n0);
         products(p, tiles, count, panel + NR, n, inputs, sums);
         output_tiles(tile, p, tiles, first, count, sums, panel, n, out + n0);
@@ -213,11 +215,13 @@ INLINE void block(const int tile, const ck_winograd *p, const ck_tiles *tiles, i
 ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_winograd *p = params;
     const ck_tiles tiles = ck_tiles_of(p, NR);
-    const int64_t last = end * tiles.across, count = last - begin * tiles.across;
+    const int64_t from = p->by_columns ? begin : 0, until = p->by_columns ? end : p->n;
+    const int64_t start = p->by_columns ? 0 : begin, last = (p->by_columns ? tiles.down : end) * tiles.across;
+    const int64_t count = last - start * tiles.across;
     const int64_t blocks = (count + p->block - 1) / p->block, step = (count + blocks - 1) / blocks;
-    for (int64_t first = begin * tiles.across; first < last; first += step) {
-        if (p->tile == 2) block(2, p, &tiles, first, ck_min(step, last - first), bases);
-        else block(4, p, &tiles, first, ck_min(step, last - first), bases);
+    for (int64_t first = start * tiles.across; first < last; first += step) {
+        if (p->tile == 2) block(2, p, &tiles, first, ck_min(step, last - first), from, until, bases);
+        else block(4, p, &tiles, first, ck_min(step, last - first), from, until, bases);
     }
     return CK_OK;
 }

@@ -26,15 +26,16 @@ static void transform(const double (*g)[3], int64_t side, const float *from, int
         }
 }
 
-/* Columns past n stay as they are: zero. */
-void ck_f32_winograd_pack(const void *params, int32_t nr, char *const *bases) {
+/* Units are panels. Columns past n stay as they are: zero. */
+ck_status ck_f32_winograd_pack(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_winograd *p = params;
-    const ck_tiles tiles = ck_tiles_of(p, nr);
+    const int64_t nr = p->nr;
+    const ck_tiles tiles = ck_tiles_of(p, p->nr);
     const float *b = (const float *)ck_at(p->b, bases) + p->b_view.offset;
     const float *bias = (const float *)ck_at(p->bias, bases);
-    float *out = (float *)ck_at(p->packed, bases);
     const int64_t k = p->b_view.strides[1], column = p->b_view.strides[2], position = p->channels * nr;
-    for (int64_t n0 = 0; n0 < p->n; n0 += nr, out += nr + tiles.positions * position) {
+    float *out = (float *)ck_at(p->packed, bases) + begin * (nr + tiles.positions * position);
+    for (int64_t n0 = begin * nr; n0 < ck_min(end * nr, p->n); n0 += nr, out += nr + tiles.positions * position) {
         const int64_t n = ck_min(nr, p->n - n0);
         for (int64_t j = 0; bias && j < n; j++) out[j] = bias[n0 + j];
         for (int64_t c = 0; c < p->channels; c++)
@@ -42,6 +43,7 @@ void ck_f32_winograd_pack(const void *params, int32_t nr, char *const *bases) {
                 transform(p->tile == 2 ? SMALL : LARGE, tiles.side, b + c * k + (n0 + j) * column,
                           3 * p->channels * k, p->channels * k, out + nr + c * nr + j, position);
     }
+    return CK_OK;
 }
 
 void ck_winograd_room(const ck_row *row, const ck_winograd *p, int64_t *packed, int64_t *scratch) {

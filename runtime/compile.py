@@ -43,7 +43,8 @@ class Model:
     `input_shapes` replaces the shapes that the file declares, by tensor index; `kernels` says which of
     TFLite's sets of kernels the integers follow; `keep_all` makes every intermediate tensor of the file one
     more output; `name` stands in messages; a backend may keep in `cache_dir` what it makes of the weights;
-    `subgraph` is which of the file's graphs it is, that of a signature.
+    `subgraph` is which of the file's graphs it is, that of a signature; `threads` is the most that a run may
+    use.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Model:
     keep_all: bool = False
     cache_dir: Path | None = None
     subgraph: int = 0
+    threads: int = 1
 
     @cached_property
     def digest(self) -> str:
@@ -108,15 +110,21 @@ def read(
     model: str | Path | bytes,
     input_shapes: Mapping[int, Shape] | None = None,
     cache_dir: str | Path | None = None,
+    threads: int | None = None,
 ) -> Model:
-    """A model from a path or from bytes; raises ModelError for a file that cannot be read."""
-    cache = Path(cache_dir) if cache_dir else None
+    """A model from a path or from bytes; raises ModelError for a file that cannot be read, ValueError for
+    `threads` that are no number of them.
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"num_threads: expected an int of at least 1, got {threads!r}")
+    cache, shapes = Path(cache_dir) if cache_dir else None, input_shapes or {}
     if isinstance(model, bytes | bytearray | memoryview):
-        return Model("model", bytes(model), input_shapes or {}, cache_dir=cache)
+        return Model("model", bytes(model), shapes, cache_dir=cache, threads=threads or 1)
     try:
-        return Model(Path(model).name, Path(model).read_bytes(), input_shapes or {}, cache_dir=cache)
+        data = Path(model).read_bytes()
     except OSError as error:
         raise ModelError(f"{model}: the model cannot be read: {error.strerror}") from error
+    return Model(Path(model).name, data, shapes, cache_dir=cache, threads=threads or 1)
 
 
 def load(
@@ -125,15 +133,17 @@ def load(
     cache_dir: str | Path | None = None,
     *,
     input_shapes: Mapping[int, Shape] | None = None,
+    num_threads: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Program:
     """A Program for the model on a backend of `BACKENDS`, or on the one that measures fastest here ("auto").
 
     `cache_dir` keeps what "auto" has measured, and packed weights, for the next start and for other
-    processes; without it nothing is kept. Raises ModelError for bytes that are no model, UnsupportedError
-    where the backend cannot run it, ValueError for an unknown backend.
+    processes; without it nothing is kept. A run uses up to `num_threads` threads (default: 1), no more than
+    there are cores for. Raises ModelError for bytes that are no model, UnsupportedError where the backend
+    cannot run it, ValueError for an unknown backend.
     """
-    source = read(model, input_shapes, cache_dir)
+    source = read(model, input_shapes, cache_dir, num_threads)
     if backend == "auto":
         from runtime import search  # costs memory that a small model on a named backend has no use for
 

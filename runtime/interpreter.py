@@ -26,9 +26,10 @@ Details = dict[str, Any]
 class Interpreter:
     """Loads a model; `allocate_tensors` compiles it, `invoke` runs it once.
 
-    `num_threads` is checked and kept: kernels run on the calling thread. `experimental_op_resolver_type`
-    BUILTIN_REF asks for the integers of TFLite's reference kernels, any other for those of its builtin ones.
-    `experimental_disable_delegate_clustering` changes nothing, for there is no delegate.
+    A run uses up to `num_threads` threads (default: 1), no more than there are cores for; a small model stays
+    on the calling thread. `experimental_op_resolver_type` BUILTIN_REF asks for the integers of TFLite's
+    reference kernels, any other for those of its builtin ones. `experimental_disable_delegate_clustering`
+    changes nothing, for there is no delegate.
     `experimental_preserve_all_tensors` makes every intermediate tensor readable. `backend` and `cache_dir`
     are ours: a row of `runtime.compile.BACKENDS`, and a folder for packed weights, as in `runtime.load`.
     """
@@ -52,13 +53,11 @@ class Interpreter:
             raise ValueError("only one of `model_path` and `model_content` can be given")
         if experimental_delegates:
             raise ValueError("delegates are not supported: choose a backend instead")
-        if num_threads is not None and (not isinstance(num_threads, int) or num_threads < 1):
-            raise ValueError(f"num_threads: expected an int of at least 1, got {num_threads!r}")
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is unknown: expected {', '.join(BACKENDS)}")
         try:
             self._file = ModelFile(model_path) if model_path else None
-            self._model = read(model_content or b"", cache_dir=cache_dir)
+            self._model = read(model_content or b"", cache_dir=cache_dir, threads=num_threads)
             if self._file is not None:
                 self._model = replace(self._model, name=self._file.path.name, data=self._file.read())
         except EngineError as error:

@@ -234,6 +234,16 @@ def boxes(radix: Grid, regions: Sequence[Region]) -> list[Box] | None:
     return out
 
 
+def is_disjoint(raster: Raster, elements: int) -> bool:
+    """Whether a RASTER copies, as far as can be told, to no element twice, nor fills any."""
+    if raster.mode != "copy" or raster.fill is not None:
+        return False
+    if len(raster.regions) == 1:
+        return injective(raster.regions[0].destination, raster.regions[0].sizes)
+    boxes = grid_boxes(raster.regions, elements)
+    return boxes is not None and disjoint(boxes)
+
+
 def disjoint(boxes: Sequence[Box]) -> bool:
     """Whether no two of them share an element."""
     return not any(box.meets(other) for i, box in enumerate(boxes) for other in boxes[:i])

@@ -114,6 +114,7 @@ def cache_key(model: Model, backends: Mapping[str, Backend]) -> str:
         "model": model.digest,
         "input_shapes": sorted((index, list(shape)) for index, shape in model.input_shapes.items()),
         "cpu": cpu_model(),
+        "threads": model.threads,
         "backends": {name: backend.version() for name, backend in backends.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

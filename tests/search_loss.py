@@ -59,7 +59,7 @@ class Forced(Ways):
 def loss(model: Model, backend: CpuBackend, folder: Path) -> Loss:
     graph = place(fuse(model.atoms))
     weights = sum(value.nbytes for value in graph.values if value.data is not None)
-    ways = Ways(backend.kernels, backend.cache, weights, MeasuredBoard(backend, folder))
+    ways = Ways(backend.kernels, backend.cache(), weights, MeasuredBoard(backend, folder))
     chosen = kinds(backend.lower(winograd(graph, ways)))
     ways.keep()
     forced = [Forced(ways, way) for way in range(1 + len(TILES))]

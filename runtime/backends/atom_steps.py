@@ -11,6 +11,7 @@ import numpy as np
 import ckernels
 from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
+from runtime.backends import stages, strips
 from runtime.backends.byte_pairs import Pair, pair_of
 from runtime.backends.depthwise_blocks import SMALLEST_SHIFT, in_blocks
 from runtime.backends.steps import (
@@ -32,6 +33,7 @@ from runtime.errors import UnsupportedError
 from runtime.fused import Depthwise, IndirectGemm, IndirectReduce, Lookup, Table, Winograd
 from runtime.graph import ABSENT, FLOATS, Array, DType, Node
 from runtime.primitives import FLOAT, deepest
+from runtime.raster import is_disjoint
 from runtime.strides import collapse, is_dense
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 SLIDING_TAPS = 9
 TILES_SHARE, STAYING = 0.6, 0.5
 """Of the cache: for a block of tiles of a Winograd convolution; for weights that are read for each block."""
+PAIR_ROWS = 64
 LOOKUP_ALIGN, MAP_ALIGN, MAP_BLOCK = 64, 16, 512
 """Elements of a vector; those of a block of the MAP kernels, which is whole rows where one fits."""
 
@@ -60,6 +63,7 @@ def _raster(low: Emitter, node: Node, atom: Raster) -> None:
     else:
         row = low.kernel(node, "RASTER", bits_of(out.dtype))
     regions = [region_of(region, out.dtype.size, atom.mode == "add") for region in atom.regions]
+    any_order = low.threads > 1 and is_disjoint(atom, out.elements)
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
         return {
@@ -68,6 +72,7 @@ def _raster(low: Emitter, node: Node, atom: Raster) -> None:
             "regions": array_of("ck_region", regions, keep),
             "n_regions": len(atom.regions),
             "filled": atom.fill is not None or atom.mode == "add",
+            "any_order": any_order,
             "elements": out.elements,
             "fill": np.array(atom.fill or 0, out.dtype.numpy).tobytes().ljust(8, b"\0"),
         }
@@ -101,6 +106,7 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
             "c_dtype": dtype_of(out.dtype),
             "taps": 1 if table is None else table.rows.shape[1],
         },
+        **{"nr": row.nr, "by_columns": atom.batch == 1 and by_columns(row, atom.m, atom.n)},
     }
     size, tile = room(row, "ck_gemm", fixed)
     bias_data = None if bias == ABSENT else low.values[bias].data
@@ -110,36 +116,50 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         panels = low.packed(Packed(row, "ck_gemm", fixed, b.data, bias_data, size))
     else:
         panels = low.buffer(size)
-    scratch = low.buffer(tile)
+        _pack(low, node, row, fixed, panels)
+    scratch = low.scratch(tile)
     pad = ABSENT if table is None else low.constant(np.full(table.chunk, table.fill, a.dtype.numpy))
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
-        operands = {
-            "a": at(node.inputs[0]),
-            "c": at(node.outputs[0]),
-            "packed": at(panels),
-            "scratch": at(scratch),
-        }
-        absent = ABSENT if constant else node.inputs[1], ABSENT if constant else bias
-        late = {"b": at(absent[0]), "bias": at(absent[1]), "pad": at(pad), "pack_now": not constant}
+        operands = {"a": at(node.inputs[0]), "c": at(node.outputs[0]), "packed": at(panels), "pad": at(pad)}
+        others = {"scratch": scratch, "b": at(ABSENT), "bias": at(ABSENT)}
         through = {} if table is None else {"rows": numbers_of(table.rows, keep)}
-        return {**fixed, **operands, **late, **through, **_epilogue(atom.epilogue, atom.n, row.nr, "c", keep)}
+        last = _epilogue(atom.epilogue, atom.n, row.nr, "c", keep)
+        return {**fixed, **operands, **others, **through, **last}
 
-    reads = [node.inputs[0], panels, pad] if constant else [*node.inputs, pad]
-    made, products = [scratch] if constant else [scratch, panels], atom.batch * atom.m * atom.n * atom.k
-    flow = _gemm_flow(node.inputs[0], atom, out.elements, row.mr, table) if constant else None
-    low.step(node, row, "ck_gemm", fields, reads, made, 2 * products, flow)
+    products = atom.batch * atom.m * atom.n * atom.k
+    flow = _gemm_flow(node.inputs[0], atom, out.elements, row, table) if constant else None
+    low.step(node, row, "ck_gemm", fields, [node.inputs[0], panels, pad], (), 2 * products, flow)
 
 
-def _gemm_flow(a: int, atom: Gemm, elements: int, align: int, table: Table | None) -> Flow | None:
+def by_columns(row: ckernels.Row, m: int, n: int) -> bool:
+    """Whether a product is shared out among threads by its columns: it has few rows, and more panels than
+    tiles of rows.
+    """
+    return m < 2 * strips.FEWEST_ROWS and -(-n // row.nr) > max(m // row.mr, 1)
+
+
+def _pack(low: Emitter, node: Node, row: ckernels.Row, fixed: Fields, panels: int) -> None:
+    """The step that packs the B and the bias of a product whose B is not constant."""
+    b, bias = (*node.inputs[1:], ABSENT)[:2]
+
+    def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
+        return {**fixed, "b": at(b), "bias": at(bias), "packed": at(panels)}
+
+    low.step(node, row.packing, "ck_gemm", fields, [b, bias], [panels])
+
+
+def _gemm_flow(a: int, atom: Gemm, elements: int, row: ckernels.Row, table: Table | None) -> Flow | None:
     sizes = atom.batch, atom.m, atom.n
     if atom.batch > 1 or not is_dense(atom.c, sizes) or atom.m * atom.n != elements:
         return None
+    if by_columns(row, atom.m, atom.n):
+        return None
     if table is not None:
-        return Flow(atom.m, atom.n, {a: Windows(table.rows, table.chunk)}, align, rows=True)
+        return Flow(atom.m, atom.n, {a: Windows(table.rows, table.chunk)}, row.mr, rows=True)
     if not is_dense(atom.a, (1, atom.m, atom.k)):
         return None
-    return Flow(atom.m, atom.n, {a: Stream(atom.k)}, align, rows=True)
+    return Flow(atom.m, atom.n, {a: Stream(atom.k)}, row.mr, rows=True)
 
 
 def room(row: ckernels.Row, struct: str, fields: Fields) -> tuple[int, int]:
@@ -158,19 +178,19 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
         "block": tiles_at_once(fused, row, low.cache),
         **{"width": fused.width, "left": fused.left, "in_step": fused.step},
         **{"height": height, "columns": fused.columns, "out_step": gemm.c.strides[1]},
-        "b_view": matrix_of(gemm.b),
+        **{"b_view": matrix_of(gemm.b), "nr": row.nr, "by_columns": by_columns(row, _tiles(fused), gemm.n)},
     }
     weights, bias = (*(low.values[i].data for i in node.inputs[1:]), None)[:2]
     assert weights is not None
     size, block = room(row, "ck_winograd", fixed)
     panels = low.packed(Packed(row, "ck_winograd", fixed, weights, bias, size))
-    pad, scratch = low.constant(np.zeros(channels, np.float32)), low.buffer(block)
+    pad, scratch = low.constant(np.zeros(channels, np.float32)), low.scratch(block)
 
     def fields(at: Locate, keep: list[Any]) -> Fields:
         out = at(node.outputs[0])
         operands = {"in": at(node.inputs[0]), "out": out | {"offset": out["offset"] + 4 * gemm.c.offset}}
         constants = {"packed": at(panels), "pad": at(pad), "b": at(ABSENT), "bias": at(ABSENT)}
-        others = {"scratch": at(scratch), "rows": numbers_of(fused.rows, keep)}
+        others = {"scratch": scratch, "rows": numbers_of(fused.rows, keep)}
         return {
             **fixed,
             **operands,
@@ -180,7 +200,11 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
         }
 
     products = gemm.m * gemm.n * gemm.k
-    low.step(node, row, "ck_winograd", fields, [node.inputs[0], panels, pad], [scratch], 2 * products)
+    low.step(node, row, "ck_winograd", fields, [node.inputs[0], panels, pad], (), 2 * products)
+
+
+def _tiles(fused: Winograd) -> int:
+    return len(fused.rows) * -(-fused.columns // fused.tile)
 
 
 def tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
@@ -188,10 +212,9 @@ def tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
     in the scratch: inputs, and products of a panel.
     """
     channels, positions = fused.gemm.k // 9, (fused.tile + 2) ** 2
-    tiles = len(fused.rows) * -(-fused.columns // fused.tile)
     few, many = 2 * row.mr, int(TILES_SHARE * cache) // (4 * positions * (channels + row.nr))
     stay = 4 * positions * channels * fused.gemm.n <= STAYING * cache
-    return min(few if stay else max(few, many), tiles)
+    return min(few if stay else max(few, many), _tiles(fused))
 
 
 def _epilogue(last: Clamp | Requantize | None, n: int, group: int, prefix: str, keep: list[Any]) -> Fields:
@@ -272,10 +295,20 @@ def _pair(low: Emitter, node: Node, pair: Pair) -> None:
     def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
         places = zip(("a", "b", "out"), pair.operands, pair.offsets, strict=True)
         operands = {name: (place := at(i)) | {"offset": place["offset"] + x} for name, i, x in places}
-        return {**operands, "dtype": dtype_of(dtype), **pair.numbers}
+        return {**operands, "dtype": dtype_of(dtype), **numbers}
 
     row, flow = low.kernel(node, pair.operator, "Q8"), _pair_flow(pair, low.values[node.outputs[0]].elements)
+    numbers = _in_rows(pair.numbers)
     low.step(node, row, "ck_pair", fields, node.inputs, flow=flow)
+
+
+def _in_rows(numbers: Fields) -> Fields:
+    """The same pair in many rows, which threads can share out, where it is in one that is long."""
+    rows, width = PAIR_ROWS, numbers["width"] // PAIR_ROWS
+    if numbers["rows"] > 1 or width < stages.ELEMENTS or numbers["width"] % rows:
+        return numbers
+    steps = {f"{name}_step": width for name in ("a", "b", "out")}
+    return numbers | steps | {"rows": rows, "width": width}
 
 
 def _pair_flow(pair: Pair, elements: int) -> Flow | None:
@@ -422,21 +455,21 @@ _INTEGERS = {1: "U8", 2: "I16", 4: "I32", 8: "I64"}
 
 
 def _sort(low: Emitter, node: Node, atom: Sort) -> None:
-    scratch = low.buffer(2 * 4 * atom.width)
+    scratch = low.scratch(2 * 4 * atom.width)
 
     def fields(at: Locate, keep: list[Any]) -> Fields:  # noqa: ARG001
         return {
             "in": at(node.inputs[0]),
             "values": at(node.outputs[0]),
             "indices": at(node.outputs[1]),
-            "scratch": at(scratch),
+            "scratch": scratch,
             "rows": atom.rows,
             "width": atom.width,
             "k": atom.k,
         }
 
     row = low.kernel(node, "SORT", low.values[node.inputs[0]].dtype.name)
-    low.step(node, row, "ck_sort", fields, node.inputs, [scratch])
+    low.step(node, row, "ck_sort", fields, node.inputs)
 
 
 def _rng(low: Emitter, node: Node, atom: Rng) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 import ckernels
 from ckernels import ffi, lib
-from runtime.backends.flat import Step
+from runtime.backends.flat import CONSTANTS, Step
 
 Counts = dict[str, float]
 """What is counted -> how often; "step" once in every step."""
@@ -167,8 +167,12 @@ def gemm(row: ckernels.Row, p: Any) -> Counts:
         "ends": p.batch * p.m * panels,
         _rows_found(p, rows, size): p.m * p.taps * again if p.rows else p.batch * p.m * p.k * again,
         "spread": p.batch * p.m * p.n if p.c_view.strides[2] != 1 else 0,
-        "packed" if p.pack_now else FAR: p.batch * weights,
+        FAR: weights if p.packed.base == CONSTANTS else 0,
     }
+
+
+def pack(row: ckernels.Row, p: Any) -> Counts:
+    return {"step": 1, "packed": p.batch * p.k * (p.n + -p.n % row.nr)}
 
 
 def _rows_found(p: Any, rows: int, size: int) -> str:
@@ -362,12 +366,14 @@ BLOCKS: Mapping[str, Callable[[Any], list[tuple[float, Any]]]] = {
     "LOOP": lambda p: [(p.trips, p.body)],
 }
 """What is inside, how often; nobody knows how often a WHILE goes round."""
-STRUCTS = {"RASTER_ADD": "ck_raster", "ADD": "ck_pair", "MUL": "ck_pair"}
+STRUCTS = {"PACK": "ck_gemm", "RASTER_ADD": "ck_raster", "ADD": "ck_pair", "MUL": "ck_pair"}
 _ROWS = {row.kernel: row for row in ckernels.rows()}
+_ROWS |= {row.pack: row.packing for row in ckernels.rows() if row.pack}
 COUNTS: Mapping[str, Callable[[ckernels.Row, Any], Counts]] = {
     "RASTER": raster,
     "RASTER_ADD": raster,
     "GEMM": gemm,
+    "PACK": pack,
     "MAP": map_,
     "REDUCE": reduce,
     "GATHER": gather,

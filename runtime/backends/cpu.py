@@ -12,6 +12,7 @@ from runtime.backends.emitter import Emitter
 from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
 from runtime.backends.place import place
+from runtime.backends.stages import usable
 from runtime.backends.strips import cache_bytes
 from runtime.backends.ways import Board, Ways
 from runtime.backends.winograd import winograd
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 class CpuBackend:
     """The C kernels of this build, on the instruction sets in `features` (bits of `ck_isa`; default: all that
-    are here), for a second cache of `cache` bytes (default: that of this machine).
+    are here), for a second cache of `cache` bytes (default: that of this machine), as a thread has it.
     """
 
     name = "cpu"
 
     def __init__(self, features: int | None = None, cache: int | None = None) -> None:
         self._features = ckernels.cpu_features() if features is None else features
-        self.cache = cache_bytes() if cache is None else cache
+        self._cache = cache
         available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
         self.kernels = {(row.operator, row.dtype): row for row in available}
 
@@ -44,10 +45,10 @@ class CpuBackend:
         """
         graph = place(fuse(model.atoms))
         weights = sum(value.nbytes for value in graph.values if value.data is not None)
-        ways = Ways(self.kernels, self.cache, weights, self._board(model.cache_dir))
+        ways = Ways(self.kernels, self.cache(model.threads), weights, self._board(model.cache_dir))
         graph = winograd(graph, ways)
         ways.keep()
-        return self.lower(graph, _store(model.cache_dir))
+        return self.lower(graph, _store(model.cache_dir), model.threads)
 
     def _board(self, cache_dir: Path | None) -> Board:
         if cache_dir is None:
@@ -56,9 +57,14 @@ class CpuBackend:
 
         return MeasuredBoard(self, cache_dir)
 
-    def lower(self, graph: Graph, store: Store | None = None) -> FlatProgram:
+    def cache(self, threads: int = 1) -> int:
+        """Bytes of the second cache that a thread has."""
+        return cache_bytes(usable(threads)) if self._cache is None else self._cache
+
+    def lower(self, graph: Graph, store: Store | None = None, threads: int = 1) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
-        emitter = Emitter(graph, self.kernels, store, self.cache)
+        threads = usable(threads)
+        emitter = Emitter(graph, self.kernels, store, self.cache(threads), threads)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()

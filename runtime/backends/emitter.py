@@ -17,12 +17,24 @@ from typing import Any
 import numpy as np
 
 import ckernels
-from ckernels import ffi, lib
+from ckernels import ffi
 from runtime import memory, packed
 from runtime.atoms import Raster, Region, View
 from runtime.backends import atom_steps, control_steps, strips
-from runtime.backends.flat import ARENA, CONSTANTS, INPUTS, RINGS, FlatProgram, Memory, Place, Slot, Step
+from runtime.backends.flat import (
+    ARENA,
+    CONSTANTS,
+    INPUTS,
+    RINGS,
+    SCRATCH,
+    FlatProgram,
+    Memory,
+    Place,
+    Slot,
+    Step,
+)
 from runtime.backends.rings import Rings
+from runtime.backends.stages import stages
 from runtime.backends.steps import Block, Fields, Locate, Packed, Pending, array_of, region_of
 from runtime.backends.strips import DEFAULT_CACHE, Flow, Group, groups
 from runtime.errors import UnsupportedError
@@ -34,8 +46,8 @@ RULES = {**atom_steps.RULES, **control_steps.RULES}
 
 
 class Emitter:
-    """One graph on its way to a flat program. `values` grows by scratch buffers and packed weights; `cache`
-    is that of `strips`.
+    """One graph on its way to a flat program for `threads` threads. `values` grows by buffers and packed
+    weights; `cache` is what each thread has of the second cache.
     """
 
     def __init__(
@@ -44,9 +56,11 @@ class Emitter:
         kernels: dict[tuple[str, str], ckernels.Row],
         store: Store | None = None,
         cache: int = DEFAULT_CACHE,
+        threads: int = 1,
     ) -> None:
         self.graph, self.kernels, self.store = graph, kernels, store
-        self.values, self.cache = list(graph.values), cache
+        self.values, self.cache, self.threads = list(graph.values), cache, threads
+        self.scratch_size = 0
         self.steps: Block = []
         self._same: dict[int, int] = {}
         self._names: dict[int, list[int]] = {}
@@ -84,21 +98,26 @@ class Emitter:
         struct: str,
         fields: Callable[[Locate, list[Any]], Fields],
         reads: Sequence[int],
-        scratch: Sequence[int] = (),
+        writes: Sequence[int] = (),
         operations: int = 0,
         flow: Flow | None = None,
     ) -> None:
-        """One step that writes the node's outputs. `fields(at, keep)` may append to `keep` what the struct
-        points to.
+        """One step that writes the node's outputs, or other `writes`. `fields(at, keep)` may append to `keep`
+        what the struct points to.
         """
         present = tuple(i for i in reads if i != ABSENT)
-        writes = *node.outputs, *scratch
-        self.steps.append(Pending(node.source, row, struct, present, writes, fields, (), operations, flow))
+        written = tuple(writes or node.outputs)
+        self.steps.append(Pending(node.source, row, struct, present, written, fields, (), operations, flow))
 
     def buffer(self, size: int) -> int:
-        """A new value of `size` bytes: scratch of one step."""
-        self.values.append(Value("scratch", (size,), DType.U8))
+        """A new value of `size` bytes."""
+        self.values.append(Value("buffer", (size,), DType.U8))
         return len(self.values) - 1
+
+    def scratch(self, size: int) -> dict[str, int]:
+        """The operand of `size` bytes for one step, of which each thread has its own."""
+        self.scratch_size = max(self.scratch_size, size)
+        return {"base": SCRATCH, "offset": 0}
 
     def constant(self, data: Array) -> int:
         self.values.append(Value("packed", data.shape, DType.of(data), data=data))
@@ -209,8 +228,7 @@ class Emitter:
         params = [ffi.new(f"{step.struct} *", step.fields(at, keep)) for step in steps]
         keep.extend(params)
         filled = [
-            (step.row.kernel, made, 0, lib.ck_units(step.row.entry.op, made))
-            for step, made in zip(steps, params, strict=True)
+            (step.row.kernel, made, 0, step.row.units(made)) for step, made in zip(steps, params, strict=True)
         ]
         return {"steps": array_of("ck_step", filled, keep), "n_steps": len(filled)}
 
@@ -224,7 +242,7 @@ class Emitter:
 
     def finish(self) -> FlatProgram:
         self.keep_states()
-        cut = groups(self.steps, self.facts(), self.cache)
+        cut = groups(self.steps, self.facts(), self.cache * self.threads)
         rings = Rings(cut, RINGS)
         places, memories = self.place(self.lifetimes(cut), rings.lengths)
         steps = []
@@ -234,17 +252,21 @@ class Emitter:
                 f"{step.struct} *", step.fields(partial(self._operand, rings, places, number), keep)
             )
             rings.tables(step, params, self.root, keep)
-            steps.append(Step(step.row, params, tuple(keep), step.source, step.operations))
+            moved = sum(self.values[i].nbytes for i in {*step.reads, *step.writes})
+            steps.append(Step(step.row, params, tuple(keep), step.source, step.operations, moved))
         if rings.bases:
             steps += rings.turns(self.kernels["TURN", "X8"], places)
         calls = list(rings.calls(steps, lambda i: self.values[i].dtype.size))
+        cuts = list(stages(calls, steps, self.threads))
         ends = [
             [(places[self.root(i)], self.values[i]) for i in side]
             for side in (self.graph.inputs, self.outputs)
         ]
         self.steps = []  # they hold us, and we the whole graph: without the circle it is free at once
         states = [Slot(places[s.value], s.initial, s.resource) for s in self.graph.states]
-        return FlatProgram(steps, calls, memories, len(rings.bases), ends[0], ends[1], states, self.layout)
+        return FlatProgram(
+            steps, cuts, self.threads, memories, len(rings.bases), ends[0], ends[1], states, self.layout
+        )
 
     def lifetimes(self, cut: Sequence[Group]) -> dict[int, tuple[int, int]]:
         """Of every value that a step or an end of the graph touches: the first and the last moment that need
@@ -307,7 +329,8 @@ class Emitter:
         for i in spans.keys() - places.keys():
             places[i] = Place(CONSTANTS, size)
             size += aligned(self.values[i].nbytes)
-        return places, [Memory(self.layout.size, "arena"), self.weights(places, size), Memory(room, "inputs")]
+        memories = [Memory(self.layout.size, "arena"), self.weights(places, size), Memory(room, "inputs")]
+        return places, [*memories, Memory(self.threads * aligned(self.scratch_size), "scratch")]
 
     def weights(self, places: Mapping[int, Place], size: int) -> Memory:
         """The constants: in a file that processes share, else in memory of our own."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from runtime.pairs import seen
 
 IDLE_CALLS = 5
 """Of no step, before others are timed; the first of them find cold caches."""
-ARENA, CONSTANTS, INPUTS, RINGS = 0, 1, 2, 3
+ARENA, CONSTANTS, INPUTS, SCRATCH, RINGS = 0, 1, 2, 3, 4
 """The base addresses of a program, by their index in `ck_operand.base`; from RINGS on those of rings."""
 
 
@@ -38,17 +39,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A C kernel, its parameter struct, and whatever the struct points to; `operations` as in `Pending`."""
+    """A C kernel, its parameter struct, and whatever the struct points to; `operations` as in `Pending`,
+    `moved` the bytes of all that it reads and writes.
+    """
 
     row: ckernels.Row
     params: Any
     keep: tuple[Any, ...]
     source: str
-    operations: int
+    operations: int = 0
+    moved: int = 0
 
     @property
     def units(self) -> int:
-        return int(lib.ck_units(self.row.entry.op, self.params))
+        return self.row.units(self.params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +106,18 @@ class Memory:
 
 
 class FlatProgram(Executor):
-    """Executor of `calls` of `steps`, which keep `n_rings` base addresses; `inputs` and `outputs` say where
+    """Executor of `stages` of calls of `steps`, by up to `threads` threads; `inputs` and `outputs` say where
     the values of the graph's ends are.
 
-    `layout` is the plan of the arena.
+    `memories` are those of the base addresses, but for `n_rings` that the steps keep themselves; of the
+    scratch each thread has its share. `layout` is the plan of the arena.
     """
 
     def __init__(
         self,
         steps: Sequence[Step],
-        calls: Sequence[Call],
+        stages: Sequence[Sequence[Call]],
+        threads: int,
         memories: Sequence[Memory],
         n_rings: int,
         inputs: Sequence[tuple[Place, Value]],
@@ -122,11 +128,15 @@ class FlatProgram(Executor):
         self.layout = layout
         self.inputs = tuple(TensorInfo.of(value) for _, value in inputs)
         self.outputs = tuple(TensorInfo.of(value) for _, value in outputs)
-        self.steps, self.calls, self._memories = tuple(steps), tuple(calls), tuple(memories)
+        self.steps, self._memories = tuple(steps), tuple(memories)
+        self.calls = tuple(call for stage in stages for call in stage)
         kernels = [(step.row.kernel, step.params) for step in steps]
-        self._calls = ffi.new("ck_step[]", [(*kernels[call.step], call.begin, call.end) for call in calls])
+        self._calls = ffi.new(
+            "ck_step[]", [(*kernels[call.step], call.begin, call.end) for call in self.calls]
+        )
         self._bases = ffi.new("char *[]", [*(m.pointer for m in memories), *[ffi.NULL] * n_rings])
-        self._n_calls, self._failed = len(calls), ffi.new("int32_t *")
+        self._n_calls, self._failed = len(self.calls), ffi.new("int32_t *")
+        self._team = self._form_team(stages, threads) if len(stages) < len(self.calls) else None
         self.given = [memories[place.base].view(place.offset, value) for place, value in inputs]
         self.made = [memories[place.base].view(place.offset, value) for place, value in outputs]
         for (place, _), array in zip((*inputs, *outputs), (*self.given, *self.made), strict=True):
@@ -141,9 +151,28 @@ class FlatProgram(Executor):
         """Bytes of constants."""
         return int(self._memories[CONSTANTS].bytes.size)
 
+    def _form_team(self, stages: Sequence[Sequence[Call]], threads: int) -> Any:
+        """Raises RunError."""
+        program = {
+            "steps": self._calls,
+            "ends": ffi.new("int32_t[]", list(accumulate(map(len, stages)))),
+            "n_stages": len(stages),
+            "n_bases": len(self._bases),
+            "bases": self._bases,
+            "scratch": SCRATCH,
+            "scratch_bytes": len(self._memories[SCRATCH].bytes) // threads,
+        }
+        team = lib.ck_team_new(ffi.new("ck_program *", program), threads)
+        if team == ffi.NULL:
+            raise RunError(f"no memory for {threads} threads; free some, or use fewer")
+        return ffi.gc(team, lib.ck_team_free)
+
     def execute(self) -> None:
         """Crosses into C once, without the GIL."""
-        status = lib.ck_run(self._calls, self._n_calls, self._bases, self._failed)
+        if self._team is None:
+            status = lib.ck_run(self._calls, self._n_calls, self._bases, self._failed)
+        else:
+            status = lib.ck_team_run(self._team, self._failed)
         if status:
             step = self.steps[self.calls[self._failed[0]].step]
             raise RunError(f"{step.source}: {FAILURES[status]}")
@@ -168,7 +197,7 @@ class FlatProgram(Executor):
 
     def warm(self) -> None:
         """Brings inputs and arena into the caches, as steps leave them there."""
-        for array in (*self.given, self._memories[ARENA].bytes):
+        for array in (*self.given, *(self._memories[base].bytes for base in (ARENA, SCRATCH))):
             array[...] = 1
 
     def reset(self) -> None:

@@ -39,7 +39,7 @@ class Rings:
         turns = []
         for (_, index), base in self.bases.items():
             origin = {"base": places[index].base, "offset": places[index].offset}
-            turns.append(Step(row, ffi.new("ck_turn *", {"origin": origin, "base": base}), (), "turn", 0))
+            turns.append(Step(row, ffi.new("ck_turn *", {"origin": origin, "base": base}), (), "turn"))
         return turns
 
     def calls(self, steps: Sequence[Step], widths: Callable[[int], int]) -> Iterator[Call]:

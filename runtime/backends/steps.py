@@ -78,7 +78,8 @@ class Packed:
             "bias": {"base": -1 if self.bias is None else 2},
         }
         params = ffi.new(f"{self.struct} *", {**self.fields, **operands})
-        self.row.pack(params, self.row.nr, ffi.new("char *[]", kept))
+        panels = self.fields.get("batch", 1) * -(-self.fields["n"] // self.row.nr)
+        self.row.pack(params, 0, panels, ffi.new("char *[]", kept))
 
 
 # -------------------------------------------------------------------- C initialisers

@@ -34,6 +34,7 @@ next step reads it.
 """
 CALL_COST = 16384
 """Bytes that go to memory in the time that one more call of a kernel takes."""
+SECOND_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2")
 FEWEST_ROWS = 48
 """Of a matrix product in a strip: with fewer, the weights would be read again too often."""
 
@@ -156,13 +157,14 @@ class Values:
         return self.elements(i) * self.width(i)
 
 
-def cache_bytes() -> int:
-    """The second cache of a core of this machine."""
+def cache_bytes(threads: int = 1) -> int:
+    """What each of so many threads has of the second caches of this machine."""
     try:
-        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
-        return int(size.removesuffix("K")) * 1024
-    except (OSError, ValueError):
-        return DEFAULT_CACHE
+        size = (SECOND_CACHE / "size").read_text().strip()
+        sharing = (SECOND_CACHE / "shared_cpu_map").read_text().replace(",", "")
+        return int(size.removesuffix("K")) * 1024 // min(threads, int(sharing, 16).bit_count())
+    except (OSError, ValueError, ZeroDivisionError):
+        return DEFAULT_CACHE // threads
 
 
 def groups(steps: Sequence[Pending], values: Values, cache: int) -> list[Group]:

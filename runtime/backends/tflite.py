@@ -55,7 +55,7 @@ class TfliteBackend:
         rehearse(model)
         try:
             padded = model.data + bytes(rehearsal.ALIGNMENT)
-            interpreter = interpreter_module().Interpreter(model_content=padded, num_threads=1)
+            interpreter = interpreter_module().Interpreter(model_content=padded, num_threads=model.threads)
             for index, shape in model.input_shapes.items():
                 interpreter.resize_tensor_input(index, shape)
             interpreter.allocate_tensors()

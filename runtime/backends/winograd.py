@@ -15,6 +15,7 @@ from ckernels import Row
 from runtime.atoms import Gemm
 from runtime.backends.atom_steps import tiles_at_once
 from runtime.backends.cost import Counts, counts
+from runtime.backends.flat import CONSTANTS
 from runtime.backends.ways import Way, Ways
 from runtime.control import map_subgraphs
 from runtime.fused import IndirectGemm, Table, Winograd
@@ -121,7 +122,9 @@ def ways_of(graph: Graph, node: Node, ways: Ways) -> list[Way]:
 def direct_counts(row: Row, gemm: Gemm) -> Counts:
     view = SimpleNamespace(strides=gemm.c.strides)
     sizes = {"batch": 1, "m": gemm.m, "n": gemm.n, "k": gemm.k, "taps": TAPS}
-    return counts(row, SimpleNamespace(**sizes, rows=True, pack_now=0, c_view=view))
+    return counts(
+        row, SimpleNamespace(**sizes, rows=True, packed=SimpleNamespace(base=CONSTANTS), c_view=view)
+    )
 
 
 def tile_counts(row: Row, fused: Winograd, block: int) -> Counts:

@@ -33,7 +33,7 @@ from runtime.atoms import (
     Sort,
     View,
 )
-from runtime.backends import flat, reference, strips
+from runtime.backends import atom_steps, flat, reference, strips
 from runtime.backends.atom_steps import slides
 from runtime.backends.byte_pairs import pair_of
 from runtime.backends.cpu import CpuBackend
@@ -67,15 +67,21 @@ class GuardedEmitter(Emitter):
         self, spans: Mapping[int, tuple[int, int]], rings: Mapping[int, int]
     ) -> tuple[dict[int, flat.Place], list[flat.Memory]]:
         assert not rings
-        places = {i: flat.Place(base, SKEW) for base, i in enumerate(spans)}
-        memories = [flat.Memory(SKEW + self.values[i].nbytes + GUARD, "test") for i in spans]
+        bases = (base for base in itertools.count() if base != flat.SCRATCH)
+        places = {i: flat.Place(base, SKEW) for base, i in zip(bases, spans, strict=False)}
+        sizes = {places[i].base: SKEW + self.values[i].nbytes for i in spans} | {
+            flat.SCRATCH: self.scratch_size
+        }
+        memories = [flat.Memory(sizes.get(base, 0) + GUARD, "test") for base in range(max(sizes) + 1)]
         for memory in memories:
             memory.bytes[:] = PATTERN
         self.fill_constants(places, memories)
-        self.guarded = [(memory, self.values[i]) for memory, i in zip(memories, spans, strict=True)]
+        self.guarded = [(memories[places[i].base], self.values[i]) for i in spans]
+        self.scratch_guard = memories[flat.SCRATCH].bytes[self.scratch_size :]
         return places, memories
 
     def check(self) -> None:
+        assert (self.scratch_guard == PATTERN).all(), "wrote behind the scratch"
         for memory, value in self.guarded:
             inside = memory.bytes[SKEW : SKEW + value.nbytes]
             outside = np.concatenate([memory.bytes[:SKEW], memory.bytes[SKEW + value.nbytes :]])
@@ -128,17 +134,22 @@ def assert_same(got: list[Array], want: list[Array], tolerance: float) -> None:
             np.testing.assert_array_equal(g, w)
 
 
-@pytest.fixture
-def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step is run in up to three parts of its units."""
+@pytest.fixture(params=["rows", "columns"])
+def in_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is run in up to three parts of its units, which are rows or columns of a product."""
     rng, whole = np.random.default_rng(11), Rings.calls
 
-    def calls(self: Rings, *given: Any) -> Iterator[flat.Call]:
-        for call in whole(self, *given):
-            cuts = sorted({0, *rng.integers(0, call.end, 2, endpoint=True).tolist(), call.end})
+    def calls(self: Rings, steps: Sequence[flat.Step], *given: Any) -> Iterator[flat.Call]:
+        for call in whole(self, steps, *given):
+            step = steps[call.step]
+            grain = step.row.nr if getattr(step.params, "by_columns", 0) else 1
+            inner = rng.integers(0, call.end // grain, 2, endpoint=True) * grain
+            cuts = sorted({0, *inner.tolist(), call.end})
             yield from (flat.Call(call.step, *ends) for ends in itertools.pairwise(cuts))
 
     monkeypatch.setattr(Rings, "calls", calls)
+    if request.param == "rows":
+        monkeypatch.setattr(atom_steps, "by_columns", lambda *of: False)  # noqa: ARG005
 
 
 # -------------------------------------------------------------------- cases per operator

@@ -184,7 +184,7 @@ def test_a_long_chain_runs_in_one_buffer(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("runtime.backends.emitter.Memory", Counted)
     program = CpuBackend().lower(chain(20))
-    assert sizes == {"arena": 4032, "weights": 0, "inputs": 4032}
+    assert sizes == {"arena": 4032, "weights": 0, "inputs": 4032, "scratch": 0}
     np.testing.assert_array_equal(program.run([np.zeros(1000, np.float32)])[0], np.full(1000, 20, np.float32))
 
 

@@ -27,7 +27,7 @@ from runtime.backends.cost import (
     rows_of,
 )
 from runtime.backends.cpu import CpuBackend
-from runtime.backends.flat import Step
+from runtime.backends.flat import ARENA, CONSTANTS, Step
 from runtime.graph import DType
 from runtime.probes import Probes, gemm_of, probes
 
@@ -40,7 +40,14 @@ def params(**fields: Any) -> Any:
 
 def product(m: int, n: int, k: int, **others: Any) -> Any:
     view = params(strides=[0, k, 1])
-    plain = {"batch": 1, "taps": 1, "rows": None, "pack_now": 0, "a_view": view, "c_view": view}
+    plain = {
+        "batch": 1,
+        "taps": 1,
+        "rows": None,
+        "packed": params(base=CONSTANTS),
+        "a_view": view,
+        "c_view": view,
+    }
     return params(m=m, n=n, k=k, **(plain | others))
 
 
@@ -71,8 +78,8 @@ PRODUCTS: list[tuple[Any, dict[str, float]]] = [
         {"step": 1, "products": 72, "tiles": 1, "ends": 4, "pointers": 36, FAR: 576},
     ),
     (
-        product(4, 8, 10, pack_now=1, batch=2),
-        {"step": 1, "products": 80, "tiles": 2, "ends": 8, "read": 80, "packed": 640},
+        product(4, 8, 10, packed=params(base=ARENA), batch=2),
+        {"step": 1, "products": 80, "tiles": 2, "ends": 8, "read": 80},
     ),
     (
         product(4, 8, 10, a_view=params(strides=[0, 1, 4]), c_view=params(strides=[0, 1, 4])),

@@ -116,11 +116,19 @@ class Image:
         size, params = ffi.sizeof("ck_step"), ffi.offsetof("ck_step", "params")
         at = self.put(bytes(ffi.buffer(steps, count * size)))
         for i in range(count):
-            row = self.rows[_address(steps[i].kernel) - 1]
+            number = self.number(_address(steps[i].kernel))
+            row = self.rows[abs(number) - 1]
             operator = ffi.string(ffi.cast("ck_operator", row.op)).removeprefix("CK_")
+            struct.pack_into("=q", self.data, at + i * size + ffi.offsetof("ck_step", "kernel"), number)
             self.calls.append(at + i * size)
             self.links.append((at + i * size + params, self.struct(steps[i].params, operator, row.nr)))
         return at
+
+    def number(self, kernel: int) -> int:
+        """What the other end knows a kernel by: its row, or less than 0 for the packer of a row."""
+        if kernel <= len(self.rows):
+            return kernel
+        return -1 - next(i for i, row in enumerate(self.rows) if _address(row.pack) == kernel)
 
     def struct(self, params: Any, operator: str, nr: int) -> int:
         if (known := self._known.get(_address(params))) is not None:
@@ -194,7 +202,7 @@ class Lib:
         self._rows = ffi.new("ck_row[]", len(machine.rows))
         for i, (_, *numbers, packer) in enumerate(machine.rows):
             place = 0 if packer == "NULL" else ctypes.cast(ours[packer], ctypes.c_void_p).value
-            kernel, pack = ffi.cast("ck_kernel", i + 1), ffi.cast("ck_packer", place)
+            kernel, pack = ffi.cast("ck_kernel", i + 1), ffi.cast("ck_kernel", place)
             self._rows[i] = (self._names[i], *numbers, kernel, pack)
 
     def __getattr__(self, name: str) -> Any:

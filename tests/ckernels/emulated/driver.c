@@ -67,8 +67,9 @@ int main(void) {
         take(calls, (size_t)asked.calls * sizeof *calls);
         for (link *l = links; l < links + asked.links; l++) *(char **)(image + l->at) = image + l->target;
         for (int64_t *call = calls; call < calls + asked.calls; call++) {
-            ck_step *step = (ck_step *)(image + *call); /* its kernel arrives as its row's number, from 1 */
-            step->kernel = rows[(intptr_t)step->kernel - 1].kernel;
+            ck_step *step = (ck_step *)(image + *call); /* its kernel arrives as its row's number, from 1, or */
+            const intptr_t number = (intptr_t)step->kernel; /* less than 0: the row's packer */
+            step->kernel = number > 0 ? rows[number - 1].kernel : rows[-number - 1].pack;
         }
         const ck_step *steps = (const ck_step *)(image + asked.steps);
         int32_t failed = 0;

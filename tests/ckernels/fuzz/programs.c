@@ -303,12 +303,13 @@ static const void *gemm(program *p, const ck_row *row) {
     out->bias = q16 || pick(&p->in, 2) ? absent() : value(p, n * 4);
     out->packed = value(p, packed), out->scratch = value(p, scratch);
     out->pad = out->rows ? value(p, k / out->taps * size_of(out->a_dtype) + behind) : absent();
-    out->pack_now = 1;
+    out->nr = row->nr, out->by_columns = batch == 1 && pick(&p->in, 2);
     out->a_zero = q8 ? (int32_t)pick(&p->in, 128) : 0, out->b_zero = q8 ? (int32_t)pick(&p->in, 128) : 0;
     out->low = -100, out->high = 100;
     out->c_low = out->c_dtype == CK_U8 ? 0 : -128, out->c_high = out->c_dtype == CK_U8 ? 255 : 127;
     out->c_zero = (int32_t)pick(&p->in, 128), out->c_ties_away = (int32_t)pick(&p->in, 2);
     if (q8 && out->c_dtype != CK_I32) epilogue(p, n, row->nr, &out->multiplier, &out->shift);
+    row->pack(out, 0, ck_units(CK_PACK, out), p->bases);
     return out;
 }
 
@@ -358,7 +359,8 @@ static const void *winograd(program *p, const ck_row *row) {
     int64_t b;
     out->b_view = matrix(p, 1, 9 * out->channels, out->n, &b);
     out->b = value(p, b * 4), out->bias = pick(&p->in, 2) ? absent() : value(p, out->n * 4);
-    if (pick(&p->in, 2)) row->pack(out, row->nr, p->bases);
+    out->nr = row->nr, out->by_columns = (int32_t)pick(&p->in, 2);
+    row->pack(out, 0, (out->n + row->nr - 1) / row->nr, p->bases);
     out->low = -100, out->high = 100;
     return out;
 }
