@@ -1,5 +1,6 @@
 """Latency against the TFLite interpreter: `python -m runtime.bench [MODELS...] [--json]`; with
-`--memory` what `runtime.footprint` measures, with `--steps` what `runtime.step_times` does.
+`--memory` what `runtime.footprint` measures, with `--steps` what `runtime.step_times` does, which stands
+below the latency of a single model.
 
 Both sides run in one process, in turns (A B A B), so that they share the noise of the machine; a run is
 inputs set, invoked and outputs read, the time is CPU time of the process, and the ratio is the median over
@@ -28,6 +29,7 @@ from runtime.compile import read
 from runtime.errors import EngineError
 from runtime.graph import Array, DType
 from runtime.interpreter import Interpreter
+from runtime.machine import measure
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (ROOT / "specs" / "models", ROOT.parent / "shared" / "models")
@@ -158,7 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"gemm_peak_gflops": peak, "rows": [asdict(row) for row in rows]}, indent=1))
     else:
         print(table(rows, peak))
-    return 1 if any(row.error for row in rows) else 0
+    failed = any(row.error for row in rows)
+    if len(options.models) == 1 and not failed and not options.json:
+        print()
+        return _steps(models, False)
+    return 1 if failed else 0
 
 
 def _memory(models: Sequence[Path], as_json: bool) -> int:
@@ -168,7 +174,7 @@ def _memory(models: Sequence[Path], as_json: bool) -> int:
 
 
 def _steps(models: Sequence[Path], as_json: bool) -> int:
-    found = {}
+    found, machine = {}, measure(CpuBackend(), "now")
     for path in models:
         try:
             program = CpuBackend().compile(read(path))
@@ -177,7 +183,7 @@ def _steps(models: Sequence[Path], as_json: bool) -> int:
             return 1
         rng = np.random.default_rng(0)
         inputs = [random_input(rng, tensor.shape, tensor.dtype.numpy) for tensor in program.inputs]
-        found[path.name] = step_times.step_times(program, inputs)
+        found[path.name] = step_times.step_times(program, inputs, machine)
     if as_json:
         print(json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1))
     else:

@@ -1,7 +1,6 @@
 """The choice of a backend, by measurement: every candidate runs the model a few times, the fastest is kept.
 
-What was measured is cached in one JSON file under a key that holds everything that changes the answer. A
-cache that is damaged or not ours counts as empty and is written anew.
+What was measured is kept in one JSON file under a key that holds everything that changes the answer.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime import kept
 from runtime.backends.base import Backend, Executor
 from runtime.errors import ModelError, RunError, UnsupportedError
 
@@ -136,14 +135,11 @@ def cpu_model() -> str:
 
 
 def read_cache(path: Path) -> dict[str, Choice]:
-    """What the file holds; nothing when it is absent, damaged, of another schema or not ours."""
-    try:
-        document = json.loads(path.read_bytes())
-        if document["schema"] != SCHEMA:
-            return {}
-        return {str(key): _choice(entry) for key, entry in document["choices"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    """What the file holds; nothing where anything in it is not as we write it."""
+    with contextlib.suppress(*kept.WRONG):
+        found = kept.read(path, SCHEMA).get("choices", {})
+        return {str(key): _choice(entry) for key, entry in found.items()}
+    return {}
 
 
 def _choice(entry: dict[str, Any]) -> Choice:
@@ -151,18 +147,4 @@ def _choice(entry: dict[str, Any]) -> Choice:
 
 
 def write_cache(path: Path, choices: Mapping[str, Choice]) -> None:
-    """Replaces the file in one step. A disk that refuses costs the next start a measurement, and nothing
-    else.
-    """
-    document = {"schema": SCHEMA, "choices": {key: asdict(choice) for key, choice in choices.items()}}
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("w") as file:
-            json.dump(document, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
+    kept.write(path, SCHEMA, {"choices": {key: asdict(choice) for key, choice in choices.items()}})

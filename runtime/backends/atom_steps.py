@@ -170,7 +170,7 @@ def _winograd(low: Emitter, node: Node, fused: Winograd) -> None:
     }
     fixed = {
         **packing,
-        "block": _tiles_at_once(fused, row, low.cache),
+        "block": tiles_at_once(fused, row, low.cache),
         **{"width": fused.width, "left": fused.left, "in_step": fused.step},
         **{"height": height, "columns": fused.columns, "out_step": gemm.c.strides[1]},
         "by_columns": by_columns(row, _tiles(fused), gemm.n),
@@ -202,7 +202,7 @@ def _tiles(fused: Winograd) -> int:
     return len(fused.rows) * -(-fused.columns // fused.tile)
 
 
-def _tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
+def tiles_at_once(fused: Winograd, row: ckernels.Row, cache: int) -> int:
     """Few where the weights stay in the cache and may be read again; else as many as leave their share of it
     in the scratch: inputs, and products of a panel.
     """

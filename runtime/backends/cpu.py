@@ -14,6 +14,7 @@ from runtime.backends.fuse import fuse
 from runtime.backends.place import place
 from runtime.backends.stages import usable
 from runtime.backends.strips import cache_bytes
+from runtime.backends.ways import Board, Ways
 from runtime.backends.winograd import winograd
 from runtime.graph import Graph
 from runtime.packed import Store
@@ -33,20 +34,37 @@ class CpuBackend:
         self._features = ckernels.cpu_features() if features is None else features
         self._cache = cache
         available = [row for row in ckernels.rows() if row.isa & self._features == row.isa]
-        self._kernels = {(row.operator, row.dtype): row for row in available}
+        self.kernels = {(row.operator, row.dtype): row for row in available}
 
     def version(self) -> str:
         return f"{ckernels.build_digest()}/{self._features}"
 
     def compile(self, model: Model) -> FlatProgram:
-        graph = winograd(place(fuse(model.atoms)), self._kernels.get(("WINOGRAD", "F32")))
+        """With a `cache_dir` in ways that suit this machine, as it was measured; without one always in the
+        same.
+        """
+        graph = place(fuse(model.atoms))
+        weights = sum(value.nbytes for value in graph.values if value.data is not None)
+        ways = Ways(self.kernels, self.cache(model.threads), weights, self._board(model.cache_dir))
+        graph = winograd(graph, ways)
+        ways.keep()
         return self.lower(graph, _store(model.cache_dir), model.threads)
+
+    def _board(self, cache_dir: Path | None) -> Board:
+        if cache_dir is None:
+            return Board()
+        from runtime.machine import MeasuredBoard  # measures by running what is lowered here
+
+        return MeasuredBoard(self, cache_dir)
+
+    def cache(self, threads: int = 1) -> int:
+        """Bytes of the second cache that a thread has."""
+        return cache_bytes(usable(threads)) if self._cache is None else self._cache
 
     def lower(self, graph: Graph, store: Store | None = None, threads: int = 1) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
         threads = usable(threads)
-        cache = cache_bytes(threads) if self._cache is None else self._cache
-        emitter = Emitter(graph, self._kernels, store, cache, threads)
+        emitter = Emitter(graph, self.kernels, store, self.cache(threads), threads)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()

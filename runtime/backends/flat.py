@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -23,6 +23,8 @@ from runtime.errors import RunError
 from runtime.graph import Array, Value
 from runtime.pairs import seen
 
+IDLE_CALLS = 5
+"""Of no step, before others are timed; the first of them find cold caches."""
 ARENA, CONSTANTS, INPUTS, SCRATCH, RINGS = 0, 1, 2, 3, 4
 """The base addresses of a program, by their index in `ck_operand.base`; from RINGS on those of rings."""
 
@@ -144,6 +146,11 @@ class FlatProgram(Executor):
         for room, state in self._states:
             _fill(room, state.initial)
 
+    @property
+    def weights(self) -> int:
+        """Bytes of constants."""
+        return int(self._memories[CONSTANTS].bytes.size)
+
     def _form_team(self, stages: Sequence[Sequence[Call]], threads: int) -> Any:
         """Raises RunError."""
         program = {
@@ -171,19 +178,27 @@ class FlatProgram(Executor):
             raise RunError(f"{step.source}: {FAILURES[status]}")
 
     def times(self, inputs: Sequence[Array], clock: Callable[[], int]) -> list[int]:
-        """One run, call by call: what `clock` gained in each step, less what it gains around none."""
+        """One run, call by call: what `clock` gained in each step."""
         for target, array in zip(self.given, inputs, strict=True):
             target[...] = array
-        gained, nothing = [0] * len(self.steps), 0
-        for at in range(-1, len(self.calls)):
+        gained = [0] * len(self.steps)
+        for call, passed in zip(self.calls, self.laps(range(len(self.calls)), clock), strict=True):
+            gained[call.step] += passed
+        return gained
+
+    def laps(self, calls: Iterable[int], clock: Callable[[], int]) -> list[int]:
+        """Runs these calls: what `clock` gains in each, less the least that it gains around none."""
+        idle, gained = list[int](), list[int]()
+        for at in (*[-1] * IDLE_CALLS, *calls):
             begun = clock()
             lib.ck_run(self._calls + max(at, 0), at >= 0, self._bases, self._failed)
-            passed = clock() - begun
-            if at < 0:
-                nothing = passed
-            else:
-                gained[self.calls[at].step] += max(passed - nothing, 0)
-        return gained
+            (idle if at < 0 else gained).append(clock() - begun)
+        return [passed - min(idle) for passed in gained]
+
+    def warm(self) -> None:
+        """Brings inputs and arena into the caches, as steps leave them there."""
+        for array in (*self.given, *(self._memories[base].bytes for base in (ARENA, SCRATCH))):
+            array[...] = 1
 
     def reset(self) -> None:
         for place, state in self._states:

@@ -1,18 +1,22 @@
-"""Convolutions by 3x3 with a stride of 1 as Winograd convolutions, where the model of costs says so.
+"""Convolutions by 3x3 with a stride of 1 as Winograd convolutions, where that costs less.
 
 An INDIRECT_GEMM is one where its table proves it: it has the starts of the windows of an image, moved by one
-pixel each. Which tiles are cheapest, if any, is computed from the sizes, the kernel's tile and the cache.
+pixel each. Which tiles are cheapest, if any, `ways` decides by what each way is counted to do.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 
 from ckernels import Row
 from runtime.atoms import Gemm
+from runtime.backends.atom_steps import tiles_at_once
+from runtime.backends.cost import Counts, counts
+from runtime.backends.flat import CONSTANTS
+from runtime.backends.ways import Way, Ways
 from runtime.control import map_subgraphs
 from runtime.fused import IndirectGemm, Table, Winograd
 from runtime.graph import Array, DType, Graph, Node
@@ -21,21 +25,14 @@ SIDE = 3
 TAPS = SIDE * SIDE
 TILES = (2, 4)
 """Tiles of 6 would save a tenth of the products of those of 4 at 56x56, and lose eight times as many bits."""
-FETCHED, MOVED = 0.7, 0.5
-"""What a weight that comes from memory costs, and a number that is transformed or summed from a transform: so
-many products of a vector of a panel. With them the costs are within 30 % of the times of 12 layers of ResNet,
-DenseNet and SqueezeNet, direct and in both tiles, on a core with AVX-512 and 13 GB/s from memory.
-"""
 
 
-def winograd(graph: Graph, row: Row | None) -> Graph:
-    """The same function, but for roundings, with its convolutions done by this kernel where that is faster.
-    The choice depends on nothing but sizes and the kernel, and so do the results.
-    """
-    if row is None:
+def winograd(graph: Graph, ways: Ways) -> Graph:
+    """The same function, but for roundings, with its convolutions done in tiles where that is cheaper."""
+    if ("WINOGRAD", "F32") not in ways.kernels:
         return graph
-    graph = map_subgraphs(graph, lambda part: winograd(part, row))
-    return graph.with_nodes(tuple(cheapest(graph, node, row) for node in graph.nodes))
+    graph = map_subgraphs(graph, lambda part: winograd(part, ways))
+    return graph.with_nodes(tuple(ways.best(graph, ways_of(graph, node, ways)) for node in graph.nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +102,34 @@ def _zeros(starts: Array) -> tuple[bool, bool, bool, bool]:
     return bool(first[1]), bool(first[3]), bool(last[5]), bool(last[7])
 
 
-def cheapest(graph: Graph, node: Node, row: Row) -> Node:
-    """The node, or a Winograd convolution in its place."""
-    fused = node.attrs
-    if not isinstance(fused, IndirectGemm) or fused.gemm.c.strides[2] != 1:
-        return node
-    weights = [graph.values[i] for i in node.inputs[1:]]
-    if any(value.dtype is not DType.F32 or value.data is None for value in weights):
-        return node
-    image = image_of(fused.gemm, fused.table)
+def ways_of(graph: Graph, node: Node, ways: Ways) -> list[Way]:
+    """The node, and where it is a convolution of an image in floats the same in tiles."""
+    fused, weights = node.attrs, [graph.values[i] for i in node.inputs[1:]]
+    floats = all(value.dtype is DType.F32 and value.data is not None for value in weights)
+    known = isinstance(fused, IndirectGemm) and fused.gemm.c.strides[2] == 1 and floats
+    image = image_of(fused.gemm, fused.table) if known else None
     if image is None:
-        return node
-    costs = {tile: cost(image, fused.gemm, tile, row.nr) for tile in TILES}
-    tile = min(costs, key=costs.__getitem__)
-    if costs[tile] >= fused.gemm.k * fused.gemm.n * (fused.gemm.m + FETCHED * row.nr):
-        return node
-    return replace(node, op=Winograd.NAME, attrs=tiled(image, fused.gemm, tile))
+        return [Way(node)]
+    direct, row = ways.kernels["GEMM", "F32"], ways.kernels["WINOGRAD", "F32"]
+    found = [Way(node, direct.name, direct_counts(direct, fused.gemm))]
+    for tile in TILES:
+        attrs = tiled(image, fused.gemm, tile)
+        tiles = tile_counts(row, attrs, tiles_at_once(attrs, row, ways.cache))
+        found.append(Way(replace(node, op=Winograd.NAME, attrs=attrs), row.name, tiles))
+    return found
 
 
-def cost(image: Image, gemm: Gemm, tile: int, nr: int) -> float:
-    """Of a convolution in tiles, in products, by a kernel with panels of nr columns."""
-    positions, channels = (tile + SIDE - 1) ** 2, gemm.k // TAPS
-    tiles = math.prod(-(-(side - SIDE + 1) // tile) for side in (image.height, image.width))
-    weights, moved = positions * channels * gemm.n, positions * tiles * (channels + gemm.n)
-    return weights * tiles + nr * (FETCHED * weights + MOVED * moved)
+def direct_counts(row: Row, gemm: Gemm) -> Counts:
+    view = SimpleNamespace(strides=gemm.c.strides)
+    sizes = {"batch": 1, "m": gemm.m, "n": gemm.n, "k": gemm.k, "taps": TAPS}
+    return counts(
+        row, SimpleNamespace(**sizes, rows=True, packed=SimpleNamespace(base=CONSTANTS), c_view=view)
+    )
+
+
+def tile_counts(row: Row, fused: Winograd, block: int) -> Counts:
+    sizes = {"height": fused.gemm.m // fused.columns, "columns": fused.columns, "n": fused.gemm.n}
+    return counts(row, SimpleNamespace(**sizes, tile=fused.tile, channels=fused.gemm.k // TAPS, block=block))
 
 
 def tiled(image: Image, gemm: Gemm, tile: int) -> Winograd:

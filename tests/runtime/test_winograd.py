@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ckernels
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.fuse import fuse
 from runtime.backends.numpy_reference import ReferenceExecutor
 from runtime.backends.place import place
+from runtime.backends.strips import DEFAULT_CACHE
+from runtime.backends.ways import Board, Ways
 from runtime.backends.winograd import Image, image_of, winograd
 from runtime.compile import Model
 from runtime.errors import VerifyError
@@ -65,14 +66,11 @@ class Net:
         )
 
 
-def best_row() -> ckernels.Row:
-    features = ckernels.cpu_features()
-    rows = [row for row in ckernels.rows() if row.operator == "WINOGRAD" and row.isa & features == row.isa]
-    return rows[-1]
+KERNELS = CpuBackend().kernels
 
 
 def lowered(net: Net) -> Graph:
-    graph = winograd(place(fuse(net.model().atoms)), best_row())
+    graph = winograd(place(fuse(net.model().atoms)), Ways(KERNELS, DEFAULT_CACHE, 0, Board()))
     check(graph, "PROGRAM")
     return graph
 
@@ -94,7 +92,7 @@ def last(net: Net) -> Node:
 def test_the_costs_choose_the_tiles(net: Net, tile: int) -> None:
     node = last(net)
     assert isinstance(node.attrs, Winograd)
-    if best_row().nr == 32:  # what memory costs, in products, depends on the kernel
+    if KERNELS["WINOGRAD", "F32"].nr == 32:  # what memory costs, in products, depends on the kernel
         assert node.attrs.tile == tile
 
 
@@ -144,7 +142,7 @@ def test_an_image_is_proven_place_by_place() -> None:
 
 def test_without_a_kernel_all_stay_direct() -> None:
     graph = fuse(Net(1, 56, 56, 64).conv(64).model().atoms)
-    assert winograd(graph, None) is graph
+    assert winograd(graph, Ways({}, DEFAULT_CACHE, 0, Board())) is graph
 
 
 SOUND = lowered(Net(1, 56, 56, 16).conv(32))
