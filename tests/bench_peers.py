@@ -37,8 +37,10 @@ MODELS = Path(os.environ.get("PEERS_MODELS", BUILT / "models"))
 
 VISIT_MS, CAP_S = 50, 1.5
 """An engine's turn, and how long a model is measured at most once it has had eight of each."""
-QUIET = 0.25
-"""More threads than one are timed by the wall: a turn counts where others used less of a core than this."""
+QUIET, QUIET_CAP_S = 0.25, 10
+"""More threads than one are timed by the wall: a turn counts where others used less of a core than this, and
+there is so much time for such turns.
+"""
 EXTENSIONS = {
     *("fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512vbmi", "avx512_bf16", "avx512_fp16"),
     *(
@@ -87,14 +89,14 @@ def version(peer: Peer) -> str:
     return next(iter(importlib.metadata.distributions(name=peer.wheel, path=folders))).version
 
 
-def missing() -> str:
+def missing(models: Sequence[str]) -> str:
     """What has to be there first, empty when it is."""
     if not (SHARED / "bench.py").exists():
         return f"the bench of the peers is not here: expected {SHARED}/bench.py"
-    if not installed() or not any(MODELS.glob("*.tflite")):
-        return (
-            f"no peers or no models in {BUILT}: `{SHARED}/setup.sh` makes them; PEERS_DIR says where they lie"
-        )
+    if not installed():
+        return f"no peers in {BUILT}: `{SHARED}/setup.sh` makes them; PEERS_DIR says where they lie"
+    if not any(path for name in models for path in MODELS.glob(f"{name}.tflite")):
+        return f"no model {', '.join(models)} in {MODELS}: `{SHARED}/setup.sh models` makes them"
     return ""
 
 
@@ -135,7 +137,7 @@ def bench(models: Sequence[str], peers: Sequence[str], threads: Sequence[int]) -
         command += ["--visit-ms", str(VISIT_MS), "--cap-s", str(CAP_S), "--peers", "walle", *peers]
         command += ["--models", *models, "--threads"]
         for count in threads:
-            quiet = ["--quiet", str(QUIET)] if count > 1 else []
+            quiet = ["--quiet", str(QUIET), "--cap-s", str(QUIET_CAP_S)] if count > 1 else []
             environment = {**os.environ, "WALLE_HOME": str(ROOT), "PEERS_DIR": str(BUILT)}
             subprocess.run([*command, str(count), *quiet], check=True, env=environment)
         found: dict[str, Any] = json.loads(out.read_text())
@@ -193,14 +195,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", nargs="+", type=int, default=[1], help="default: 1")
     parser.add_argument("--write", action="store_true", help=f"keep it in {README.name} and {KEPT.name}")
     options = parser.parse_args(arguments)
-    if lacking := missing():
+    if lacking := missing(options.models):
         print(lacking, file=sys.stderr)
         return 1
     record = measured(options.models, options.peers or installed(), options.threads)
     print(f"\n{section(record)}")
     if options.write:
-        README.write_text(written(README.read_text(), section(record)))
         KEPT.write_text(json.dumps(record, indent=1) + "\n")
+        README.write_text(written(README.read_text(), section(record)))
     return 0
 
 

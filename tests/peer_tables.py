@@ -163,7 +163,7 @@ def of_peak(record: Record, model: str) -> str:
 def verdict(name: str, ratios: dict[str, float | None]) -> str:
     known = {model: value for model, value in ratios.items() if value is not None}
     if not known:
-        return "No model that both sides run."
+        return "No model with figures of both sides."
     mean = statistics.geometric_mean(known.values())
     below = sum(value < LEAST[kind(model)] for model, value in known.items())
     text = f"Geometric mean {mean:.2f}, bar {MEANS[name]:.2f}: {_met(mean >= MEANS[name])}."

@@ -151,7 +151,7 @@ def test_numbers_have_three_digits(value: float, expected: str) -> None:
             {"a_f32": 0.96, "b_f32": None},
             "0.96, bar 1.10: missed. Below the least of its kind: 1 of 1 models. 1 wi",
         ),
-        ({"b_f32": None}, "No model that both sides run."),
+        ({"b_f32": None}, "No model with figures of both sides."),
     ],
 )
 def test_the_verdict_counts_what_misses(ratios: dict[str, float | None], says: str) -> None:
@@ -199,6 +199,10 @@ def test_what_is_missing_is_said(
     monkeypatch.setattr(bench_peers, "BUILT", tmp_path)
     assert bench_peers.main([]) == 1
     assert "setup.sh` makes them" in capsys.readouterr().err
+    (tmp_path / bench_peers.PEERS["ncnn"].environment).mkdir()
+    monkeypatch.setattr(bench_peers, "MODELS", tmp_path)
+    assert bench_peers.main(["--models", "none", "nil_*"]) == 1
+    assert "no model none, nil_* in" in capsys.readouterr().err
 
 
 def test_the_cpu_has_a_name_and_the_version_is_the_wheels(
