@@ -14,6 +14,7 @@ import datetime
 import importlib.metadata
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -163,11 +164,20 @@ def models_of(found: dict[str, Any]) -> dict[str, Any]:
     return models
 
 
+def others(found: dict[str, Any]) -> float:
+    """How many cores other processes kept busy, in the median turn."""
+    turns: list[float] = [
+        figures["other"] for engines in found.values() for figures in engines.values() if "wall" in figures
+    ]
+    return round(max(statistics.median(turns or [0.0]), 0.0), 2)
+
+
 def measured(models: Sequence[str], peers: Sequence[str], threads: Sequence[int]) -> Record:
     """A record; the peak is the better of those before and after the bench."""
     before = peaks()
-    found = models_of(bench(models, peers, threads))
+    raw = bench(models, peers, threads)
     after = peaks()
+    found = models_of(raw)
     for name, model in found.items():
         model["operations"] = operations(read(MODELS / f"{name}.tflite").atoms)
     ran = {name for model in found.values() for figures in model["threads"].values() for name in figures}
@@ -177,6 +187,7 @@ def measured(models: Sequence[str], peers: Sequence[str], threads: Sequence[int]
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cpu": name,
         "extensions": extensions,
+        "others": others(raw),
         "isas": [isa for isa, bit in ckernels.ISA_NAMES.items() if features & bit],
         "versions": {peer.name: version(peer) for peer in PEERS.values() if peer.name in ran},
         "peaks": {kind: max(value, after.get(kind, 0.0)) for kind, value in before.items()},

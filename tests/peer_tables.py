@@ -53,7 +53,7 @@ def head(record: Record) -> str:
     machine = (
         f"{record['date']}, {record['cpu']}; its vector and matrix extensions: "
         f"{' '.join(record['extensions'])}; our kernels use {', '.join(record['isas'])}. Peers from their "
-        f"wheels: {engines}. {_peaks(record)}"
+        f"wheels: {engines}. Other work kept {record['others']:.1f} cores busy meanwhile. {_peaks(record)}"
     )
     reading = (
         "Milliseconds of one inference as called from Python, inputs set and outputs read: medians of "
