@@ -172,11 +172,20 @@ def others(found: dict[str, Any]) -> float:
     return round(max(statistics.median(turns or [0.0]), 0.0), 2)
 
 
+def gemm() -> dict[str, float]:
+    """GFLOP/s and GOP/s of our own."""
+    return {"f32": gemm_peak(DType.F32), "int8": gemm_peak(DType.I8)}
+
+
+def better(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {kind: round(max(value, after.get(kind, 0.0)), 1) for kind, value in before.items()}
+
+
 def measured(models: Sequence[str], peers: Sequence[str], threads: Sequence[int]) -> Record:
-    """A record; the peak is the better of those before and after the bench."""
-    before = peaks()
+    """A record; rates are the better of those before and after the bench."""
+    before = peaks(), gemm()
     raw = bench(models, peers, threads)
-    after = peaks()
+    after = peaks(), gemm()
     found = models_of(raw)
     for name, model in found.items():
         model["operations"] = operations(read(MODELS / f"{name}.tflite").atoms)
@@ -190,8 +199,8 @@ def measured(models: Sequence[str], peers: Sequence[str], threads: Sequence[int]
         "others": others(raw),
         "isas": [isa for isa, bit in ckernels.ISA_NAMES.items() if features & bit],
         "versions": {peer.name: version(peer) for peer in PEERS.values() if peer.name in ran},
-        "peaks": {kind: max(value, after.get(kind, 0.0)) for kind, value in before.items()},
-        "gemm": {"f32": round(gemm_peak(DType.F32), 1), "int8": round(gemm_peak(DType.I8), 1)},
+        "peaks": better(before[0], after[0]),
+        "gemm": better(before[1], after[1]),
         "models": found,
     }
 

@@ -197,6 +197,11 @@ def test_the_output_of_the_bench_becomes_a_record() -> None:
     assert bench_peers.models_of(found) == {"net_f32": {"operations": None, "threads": threads}}
 
 
+def test_a_rate_is_the_better_of_two() -> None:
+    assert bench_peers.better({"f32": 1.04, "int8": 3.0}, {"f32": 2.0}) == {"f32": 2.0, "int8": 3.0}
+    assert bench_peers.better({}, {"f32": 2.0}) == {}
+
+
 def test_what_is_missing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
