@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 SOURCES := ckernels runtime fl edge_agent cloud_broker walle_cli.py walle_demo.py
 .DEFAULT_GOAL := help
-.PHONY: help run test install build check fix conformance test-c fuzz bench bench-arm demo-models golden size arm-test system-deps clean venv-version
+.PHONY: help run test install build check fix conformance test-c fuzz bench bench-arm bench-peers demo-models golden size arm-test system-deps clean venv-version
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: build ## latency of the shared models against the TFLite interpreter, int
 
 bench-arm: build ## what the kernels cost on ARM by models of the cores: cycles of loops, instructions of inferences
 	$(RUN) -m tests.arm_cost $(ARGS)
+
+bench-peers: build ## one interleaved run against the peers' wheels; MODELS= PEERS= THREADS= choose, ARGS=--write keeps the tables
+	$(RUN) -m tests.bench_peers $(if $(MODELS),--models $(MODELS)) $(if $(PEERS),--peers $(PEERS)) $(if $(THREADS),--threads $(THREADS)) $(ARGS)
 
 demo-models: build ## train the demo's models again, print their accuracy
 	$(RUN) specs/models/train.py

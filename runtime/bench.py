@@ -26,8 +26,9 @@ from runtime.atoms import Gemm
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.tflite import interpreter_module
 from runtime.compile import read
+from runtime.control import If, Loop, While
 from runtime.errors import EngineError
-from runtime.graph import Array, DType
+from runtime.graph import Array, DType, Graph
 from runtime.interpreter import Interpreter
 from runtime.machine import measure
 
@@ -42,7 +43,7 @@ Clock = Callable[[], float]
 @dataclass(frozen=True, slots=True)
 class Row:
     """One model: milliseconds per run of ours and of TFLite, tflite / ours (above 1: ours is faster), GFLOP/s
-    of ours.
+    of ours where the `operations` of a run are known.
     """
 
     model: str
@@ -61,7 +62,7 @@ def bench(models: Iterable[Path], pairs: int = 15, clock: Clock = time.process_t
 def _row(path: Path, pairs: int, clock: Clock) -> Row:
     try:
         ours = _Side(Interpreter(model_path=path))
-        flops = 2 * sum(_products(node.attrs) for node in read(path).atoms.nodes)
+        flops = operations(read(path).atoms)
         theirs = _Side(interpreter_module().Interpreter(model_path=str(path), num_threads=1))
     except (EngineError, ValueError, RuntimeError) as error:
         return Row(path.name, None, None, None, None, str(error))
@@ -71,11 +72,28 @@ def _row(path: Path, pairs: int, clock: Clock) -> Row:
         their_times.append(theirs.turn(clock))
     ratio = statistics.median(b / a for a, b in zip(ours_times, their_times, strict=True))
     seconds = statistics.median(ours_times)
-    return Row(path.name, seconds * 1e3, statistics.median(their_times) * 1e3, ratio, flops / seconds / 1e9)
+    gflops = None if flops is None else flops / seconds / 1e9
+    return Row(path.name, seconds * 1e3, statistics.median(their_times) * 1e3, ratio, gflops)
 
 
-def _products(atom: Any) -> int:
-    return atom.batch * atom.m * atom.n * atom.k if isinstance(atom, Gemm) else 0
+def operations(atoms: Graph) -> int | None:
+    """Multiplications and additions of all matrix products of one run, by the direct algorithm; None for a
+    graph with an IF or a WHILE, which run as often as the data says.
+    """
+    counts = [_operations(node.attrs) for node in atoms.nodes]
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _operations(atom: Any) -> int | None:
+    match atom:
+        case Gemm(batch=batch, m=m, n=n, k=k):
+            return 2 * batch * m * n * k
+        case Loop(body=body, trips=trips):
+            inside = operations(body)
+            return None if inside is None else trips * inside
+        case If() | While():
+            return None
+    return 0
 
 
 class _Side:
@@ -127,9 +145,8 @@ def table(rows: Sequence[Row], peak: float) -> str:
         if row.error:
             lines.append(f"{row.model:28} {row.error}")
         else:
-            lines.append(
-                f"{row.model:28} {row.ours_ms:9.3f} {row.tflite_ms:9.3f} {row.ratio:6.2f} {row.gflops:8.1f}"
-            )
+            rate = "" if row.gflops is None else f" {row.gflops:8.1f}"
+            lines.append(f"{row.model:28} {row.ours_ms:9.3f} {row.tflite_ms:9.3f} {row.ratio:6.2f}{rate}")
     ratios = [row.ratio for row in rows if row.ratio is not None]
     if ratios:
         lines.append(f"{'geometric mean of ratios':48} {statistics.geometric_mean(ratios):6.2f}")

@@ -75,14 +75,16 @@ def _row(step: Step, parts: int, ns: float, expected: float, peaks: dict[str, fl
 
 
 def gemm_peak(dtype: DType, clock: Clock = time.thread_time_ns, repeats: int = 200) -> float:
-    """The best rate of our GEMM of floats or of bytes on one core, in operations per nanosecond."""
+    """The best rate of our GEMM of floats or of bytes on one core, in operations per nanosecond: that of its
+    fastest tenth, for the clock of a virtual machine stands still now and then, and a minimum finds that.
+    """
     a = np.ones((PEAK_SIZE, PEAK_SIZE), dtype.numpy)
     out, last = (dtype, Clamp()) if dtype is DType.F32 else (DType.I32, None)
     values = Value("a", a.shape, dtype), Value("b", a.shape, dtype, data=a), Value("c", a.shape, out)
     matrix, size = dense((1, PEAK_SIZE, PEAK_SIZE)), PEAK_SIZE
     gemm = Gemm(1, size, size, size, matrix, matrix, matrix, last)
     program = CpuBackend().lower(Graph(values, (Node("GEMM", (0, 1), (2,), gemm),), (0,), (2,)))
-    best = min(sum(program.times([a], clock)) for _ in range(repeats))
+    best = sorted(sum(program.times([a], clock)) for _ in range(repeats))[repeats // 10]
     return float(2 * size**3 / max(best, 1))
 
 
