@@ -54,38 +54,50 @@ void ck_q8_pack_c1(const void *p, int32_t nr, char *const *bases) { pack_s16(p, 
 
 void ck_q8_pack_c2(const void *p, int32_t nr, char *const *bases) { pack_s16(p, nr, 2, bases); }
 
+/* A group of up to four rows of B, side by side in a word for each of n columns, signed; `sums` gains what they
+ * are. */
+static inline __attribute__((always_inline)) void group(uint32_t *restrict to, uint32_t *restrict sums,
+                                                        const uint8_t *from, int64_t rows, int64_t down,
+                                                        int64_t right, int64_t n, uint8_t turn) {
+    for (int64_t j = 0; j < n; j++) {
+        uint32_t word = 0;
+        for (int64_t x = 0; x < rows; x++) {
+            const uint8_t byte = from[x * down + j * right] ^ turn;
+            word |= (uint32_t)byte << 8 * x;
+            sums[j] += (uint32_t)(int8_t)byte;
+        }
+        to[j] = word;
+    }
+}
+
 /* Groups of four bytes of each chunk of k, signed, and a bias that has in it what the zero points add: with a'
  * and b' as the tiles have them, of zero points za and zb, sum (a' - za)(b' - zb) is the sum of a'b', less
- * za sum b', plus k za zb, less zb sum a', which alone is not known yet. */
+ * za sum b', plus k za zb, less zb sum a', which alone is not known yet. The sums of the columns are made where
+ * the bias will stand. */
 static void pack_c4(const ck_gemm *p, int32_t nr, char *const *bases, int32_t a_zero) {
     const uint8_t *b = (const uint8_t *)ck_at(p->b, bases);
     const int32_t *bias = (const int32_t *)(const void *)ck_at(p->bias, bases);
     const uint8_t turn = p->b_dtype == CK_U8 ? 0x80 : 0;
     const int32_t b_zero = p->b_zero - (p->b_dtype == CK_U8 ? 128 : 0);
-    const int64_t *s = p->b_view.strides, chunk = p->k / p->taps;
-    char *out = ck_at(p->packed, bases);
+    const int64_t *s = p->b_view.strides, chunk = p->k / p->taps, panels = (p->n + nr - 1) / nr;
+    uint32_t *head = (uint32_t *)(void *)ck_at(p->packed, bases);
+    memset(head, 0, (size_t)(p->batch * panels * nr * (4 + ck_c4_depth(p))));
     for (int64_t batch = 0; batch < p->batch; batch++)
         for (int64_t n0 = 0; n0 < p->n; n0 += nr) {
             const uint8_t *from = b + p->b_view.offset + batch * s[0] + n0 * s[2];
-            char *body = out + nr * 4;
+            const int64_t n = ck_min(nr, p->n - n0);
+            uint32_t *to = head + nr;
+            for (int64_t t = 0; t < p->taps; t++, from += chunk * s[1])
+                for (int64_t k = 0; k < chunk; k += 4, to += nr) {
+                    const int64_t rows = ck_min(4, chunk - k);
+                    if (rows == 4 && s[2] == 1) group(to, head, from + k * s[1], 4, s[1], 1, n, turn);
+                    else group(to, head, from + k * s[1], rows, s[1], s[2], n, turn);
+                }
             for (int64_t j = 0; j < nr; j++) {
-                const int there = j < p->n - n0;
-                uint32_t sum = 0;
-                char *to = body + j * 4;
-                for (int64_t t = 0; t < p->taps; t++)
-                    for (int64_t k = 0; k < chunk; k += 4, to += nr * 4)
-                        for (int64_t x = 0; x < 4; x++) {
-                            int8_t value = 0;
-                            if (there && k + x < chunk)
-                                value = (int8_t)(from[(t * chunk + k + x) * s[1] + j * s[2]] ^ turn);
-                            to[x] = (char)value;
-                            sum += (uint32_t)value;
-                        }
-                uint32_t head = bias && there ? (uint32_t)bias[n0 + j] : 0;
-                head += (uint32_t)a_zero * ((uint32_t)p->k * (uint32_t)b_zero - sum);
-                memcpy(out + j * 4, &head, 4);
+                const uint32_t first = bias && j < n ? (uint32_t)bias[n0 + j] : 0;
+                head[j] = first + (uint32_t)a_zero * ((uint32_t)p->k * (uint32_t)b_zero - head[j]);
             }
-            out = body + nr * ck_c4_depth(p);
+            head = to;
         }
 }
 
