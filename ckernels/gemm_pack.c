@@ -58,25 +58,32 @@ ck_status ck_q8_pack_c2(const void *params, int64_t begin, int64_t end, char *co
     return pack_s16(params, 2, begin, end, bases);
 }
 
-/* Four bytes, `step` apart, of which there are n and the rest is 0, made signed; their sum. */
-static inline int32_t group_of(const uint8_t *from, int64_t step, int64_t n, uint8_t turn, char *to) {
-    int8_t four[4] = {0};
-    if (n == 4)
-        for (int x = 0; x < 4; x++) four[x] = (int8_t)(from[x * step] ^ turn);
-    else
-        for (int64_t x = 0; x < n; x++) four[x] = (int8_t)(from[x * step] ^ turn);
-    memcpy(to, four, 4);
-    return four[0] + four[1] + four[2] + four[3];
+/* A group of up to four rows of B, side by side in a word for each of n columns, signed; `sums` gains what they
+ * are. */
+static inline __attribute__((always_inline)) void group(uint32_t *restrict to, uint32_t *restrict sums,
+                                                        const uint8_t *from, int64_t rows, int64_t down,
+                                                        int64_t right, int64_t n, uint8_t turn) {
+    for (int64_t j = 0; j < n; j++) {
+        uint32_t word = 0;
+        for (int64_t x = 0; x < rows; x++) {
+            const uint8_t byte = from[x * down + j * right] ^ turn;
+            word |= (uint32_t)byte << 8 * x;
+            sums[j] += (uint32_t)(int8_t)byte;
+        }
+        to[j] = word;
+    }
 }
 
-/* A column of `chunk` bytes of each tap, groups of four 4 * nr bytes apart, zeros behind each chunk; their sum. */
-static uint32_t pack_column(const ck_gemm *p, const uint8_t *from, uint8_t turn, char *to) {
-    const int64_t chunk = p->k / p->taps, step = p->b_view.strides[1];
-    uint32_t sum = 0;
-    for (int64_t t = 0; t < p->taps; t++)
-        for (int64_t k = 0; k < chunk; k += 4, to += p->nr * 4)
-            sum += (uint32_t)group_of(from + (t * chunk + k) * step, step, ck_min(chunk - k, 4), turn, to);
-    return sum;
+/* The n columns of a panel of zeros: groups of each chunk of k, behind the sums of the columns. */
+static void groups(const ck_gemm *p, const uint8_t *from, int64_t n, uint8_t turn, uint32_t *sums) {
+    const int64_t *s = p->b_view.strides, chunk = p->k / p->taps;
+    uint32_t *to = sums + p->nr;
+    for (int64_t t = 0; t < p->taps; t++, from += chunk * s[1])
+        for (int64_t k = 0; k < chunk; k += 4, to += p->nr) {
+            const int64_t rows = ck_min(4, chunk - k);
+            if (rows == 4 && s[2] == 1) group(to, sums, from + k * s[1], 4, s[1], 1, n, turn);
+            else group(to, sums, from + k * s[1], rows, s[1], s[2], n, turn);
+        }
 }
 
 /* Groups of four bytes of each chunk of k, signed, and a bias that has in it what the zero points add: with a'
@@ -85,20 +92,17 @@ static uint32_t pack_column(const ck_gemm *p, const uint8_t *from, uint8_t turn,
 static ck_status pack_c4(const ck_gemm *p, int32_t a_zero, int64_t begin, int64_t end, char *const *bases) {
     const uint8_t *b = (const uint8_t *)ck_at(p->b, bases);
     const int32_t *bias = (const int32_t *)(const void *)ck_at(p->bias, bases);
-    const uint8_t turn = p->b_dtype == CK_U8 ? 0x80 : 0;
     const int32_t b_zero = p->b_zero - (p->b_dtype == CK_U8 ? 128 : 0);
-    const int64_t *s = p->b_view.strides, nr = p->nr, size = nr * (4 + ck_c4_depth(p));
-    char *out = ck_at(p->packed, bases) + begin * size;
-    for (int64_t unit = begin; unit < end; unit++, out += size) {
+    const int64_t *s = p->b_view.strides, nr = p->nr, words = nr * (1 + ck_c4_depth(p) / 4);
+    uint32_t *head = (uint32_t *)(void *)ck_at(p->packed, bases) + begin * words;
+    memset(head, 0, (size_t)((end - begin) * words) * sizeof *head);
+    for (int64_t unit = begin; unit < end; unit++, head += words) {
         const ck_panel at = ck_panel_of(p, unit);
         const uint8_t *from = b + p->b_view.offset + at.batch * s[0] + at.n0 * s[2];
-        memset(out, 0, (size_t)size);
+        groups(p, from, at.columns, p->b_dtype == CK_U8 ? 0x80 : 0, head);
         for (int64_t j = 0; j < nr; j++) {
-            const int there = j < at.columns;
-            const uint32_t sum = there ? pack_column(p, from + j * s[2], turn, out + nr * 4 + j * 4) : 0;
-            uint32_t head = bias && there ? (uint32_t)bias[at.n0 + j] : 0;
-            head += (uint32_t)a_zero * ((uint32_t)p->k * (uint32_t)b_zero - sum);
-            memcpy(out + j * 4, &head, 4);
+            const uint32_t first = bias && j < at.columns ? (uint32_t)bias[at.n0 + j] : 0;
+            head[j] = first + (uint32_t)a_zero * ((uint32_t)p->k * (uint32_t)b_zero - head[j]);
         }
     }
     return CK_OK;

@@ -104,8 +104,8 @@ static int follow(const int64_t *sizes, const ck_view *view, int64_t done, int64
     return done + n <= span || done % span + n <= span;
 }
 
-/* The elements of a block: all n that there are, within a row; whole innermost rows, where they begin with one and
- * one fits. */
+/* The elements of a block: all n that there are, within a row; whole innermost rows, where they begin with one
+ * and one fits. */
 static int64_t block_of(const ck_map *p, const int64_t *index, int64_t n) {
     const int64_t row = p->sizes[5];
     if (n <= ck_min(row - index[5], BLOCK)) return n;

@@ -179,7 +179,8 @@ static const T *NAMED(C, input)(const ck_map *p, int32_t j, const int64_t *index
 }
 
 /* n results to where the output has them; `direct`: they follow each other there. */
-static void NAMED(C, output)(const ck_map *p, const int64_t *index, int n, int direct, const T *from, char *out) {
+static void NAMED(C, output)(const ck_map *p, const int64_t *index, int n, int direct, const T *from,
+                             char *out) {
     const int64_t *steps = p->output.strides, width = p->sizes[5];
     const int64_t rows = !direct && p->out_dtype == OWN && steps[5] == 1 ? rows_of(p->sizes, index, n) : 0;
     if (rows) {
@@ -222,7 +223,8 @@ ck_status NAME(const void *params, int64_t begin, int64_t end, char *const *base
                 top[depth++] = constant[again++].block;
                 continue;
             }
-            const int keep = done == begin && n < end - begin && n_kept < KEPT && is_constant(p, instruction, index, block);
+            const int first = done == begin && n < end - begin;
+            const int keep = first && n_kept < KEPT && is_constant(p, instruction, index, block);
             if (keep) room = kept[n_kept];
             top[depth] = room;
             if (instruction->op == CK_MAP_LOAD) {

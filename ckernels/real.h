@@ -16,7 +16,8 @@ static inline real ck_abs(real x) { return (real)((truths)x & 0x7fffffff); }
 /* The size of x, which is not negative, with the sign of the other. */
 static inline real ck_signed(real x, real sign) { return (real)((truths)x | ((truths)sign & INT32_MIN)); }
 
-/* 1 / x for a normal x whose reciprocal is normal; with AVX-512 an estimate of 14 bits and a step of Newton's. */
+/* 1 / x for a normal x whose reciprocal is normal; with AVX-512 an estimate of 14 bits and a step of Newton's.
+ */
 static inline real ck_reciprocal(real x) {
 #if VL == 16 && defined(__AVX512F__)
     const real estimate = _mm512_rcp14_ps(x);
@@ -26,10 +27,11 @@ static inline real ck_reciprocal(real x) {
 #endif
 }
 
-#define CK_LEAST (-86.9f) /* e^x below it is 0: without a normal exponent it would be slow, as behind each mask */
+/* Below it e^x is 0: without a normal exponent it would be slow, and a mask leaves nothing else. */
+#define CK_LEAST (-86.9f)
 
-/* e^x for x <= 89, 1.2: x = n ln 2 + r, then 2^n (1 + r + r^2 P(r)), where P is the polynomial of least relative error.
- * Adding 1.5 * 2^23 rounds to the integer n, and leaves it in the low bits. */
+/* e^x for x <= 89, 1.2 from CK_LEAST on: x = n ln 2 + r, then 2^n (1 + r + r^2 P(r)), where P is the polynomial
+ * of least relative error. Adding 1.5 * 2^23 rounds to the integer n, and leaves it in the low bits. */
 static inline real ck_exp_below(real x) {
     const real least = ck_all(CK_LEAST), t = floored(x, least);
     const real shifted = t * 0x1.715476p0f + 0x1.8p23f, n = shifted - 0x1.8p23f;
