@@ -36,9 +36,9 @@ MAP_BLOCK, REDUCED = 512, 64
 """Elements of a block of the MAP kernels, and columns that the REDUCE kernels go through side by side."""
 UNKNOWN = 1.0
 """Nanoseconds of what nobody has measured."""
-PRIOR_PRODUCT, PRIOR_BYTE, PRIOR_MOVED = 1.1, 0.19, 0.55
-"""The same of a Cortex-A72 at 1.8 GHz: of a row of a panel, of a byte of weights (5 GB/s), and of a number
-that is transformed or summed from a transform.
+PRIOR_PRODUCT, PRIOR_BYTE, PRIOR_MOVED, PRIOR_VECTOR = 1.1, 0.19, 0.55, 6.0
+"""The same of a Cortex-A72 at 1.8 GHz: of a row of a panel, of a byte of weights (5 GB/s), of a number that is
+transformed or summed from a transform, and of a vector of whatever else.
 """
 
 
@@ -55,6 +55,8 @@ class Machine:
     """What steps took that were measured themselves, by their `key`."""
     weights: int = 0
     """Bytes of weights of the program in question."""
+    unknown: float = UNKNOWN
+    """Nanoseconds of what nobody has measured."""
 
     @property
     def cold(self) -> tuple[float, float]:
@@ -94,7 +96,7 @@ def of_counts(kernel: str, found: Counts, machine: Machine) -> float:
     far = found.get(FAR, 0) * byte
     start += HALF * machine.near * max(found.get(MOVED, 0) - KEPT, 0)
     work = found.keys() - {FAR, MOVED}
-    each = {name: found[name] * rates.get(name, UNKNOWN) for name in work}
+    each = {name: found[name] * rates.get(name, machine.unknown) for name in work}
     single = each.pop("single", 0.0)
     return start + sum(each.values()) + max(single, far)
 
@@ -113,10 +115,12 @@ def counts(row: ckernels.Row, params: Any) -> Counts:
 
 def unmeasured(rows: Iterable[ckernels.Row]) -> Machine:
     """A core like a Cortex-A72, with as many lanes as the kernels want."""
-    rates = {
-        row.name: _prior(row) for row in rows if row.dtype == "F32" and row.operator in ("GEMM", "WINOGRAD")
-    }
-    return Machine("none", rates, ((0, 0.0, PRIOR_BYTE),))
+    rows = list(rows)
+    rates = {row.name: _prior(row) for row in rows if row.operator in ("GEMM", "WINOGRAD")}
+    depthwise = [row for row in rows if row.operator == "DEPTHWISE"]
+    rates |= {row.name: {"products": PRIOR_PRODUCT * max(row.nr // 8, 1)} for row in depthwise}
+    unknown = PRIOR_VECTOR / max(map(lanes_of, rows), default=4)
+    return Machine("none", rates, ((0, 0.0, PRIOR_BYTE),), unknown=unknown)
 
 
 def _prior(row: ckernels.Row) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import ckernels
 from runtime import packed
+from runtime.backends.cost import Machine
 from runtime.backends.emitter import Emitter
 from runtime.backends.flat import FlatProgram
 from runtime.backends.fuse import fuse
@@ -48,7 +49,8 @@ class CpuBackend:
         ways = Ways(self.kernels, self.cache(model.threads), weights, self._board(model.cache_dir))
         graph = winograd(graph, ways)
         ways.keep()
-        return self.lower(graph, _store(model.cache_dir), model.threads)
+        machine = ways.machine if model.threads > 1 else None
+        return self.lower(graph, _store(model.cache_dir), model.threads, machine)
 
     def _board(self, cache_dir: Path | None) -> Board:
         if cache_dir is None:
@@ -61,10 +63,12 @@ class CpuBackend:
         """Bytes of the second cache that a thread has."""
         return cache_bytes(usable(threads)) if self._cache is None else self._cache
 
-    def lower(self, graph: Graph, store: Store | None = None, threads: int = 1) -> FlatProgram:
+    def lower(
+        self, graph: Graph, store: Store | None = None, threads: int = 1, machine: Machine | None = None
+    ) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
         threads = usable(threads)
-        emitter = Emitter(graph, self.kernels, store, self.cache(threads), threads)
+        emitter = Emitter(graph, self.kernels, store, self.cache(threads), threads, machine)
         for node in graph.nodes:
             emitter.emit(node)
         return emitter.finish()

@@ -21,6 +21,7 @@ from ckernels import ffi
 from runtime import memory, packed
 from runtime.atoms import Raster, Region, View
 from runtime.backends import atom_steps, control_steps, strips
+from runtime.backends.cost import Machine, unmeasured
 from runtime.backends.flat import (
     ARENA,
     CONSTANTS,
@@ -47,7 +48,8 @@ RULES = {**atom_steps.RULES, **control_steps.RULES}
 
 class Emitter:
     """One graph on its way to a flat program for `threads` threads. `values` grows by buffers and packed
-    weights; `cache` is what each thread has of the second cache.
+    weights; `cache` is what each thread has of the second cache, `machine` what steps cost here, where that
+    was measured.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class Emitter:
         store: Store | None = None,
         cache: int = DEFAULT_CACHE,
         threads: int = 1,
+        machine: Machine | None = None,
     ) -> None:
         self.graph, self.kernels, self.store = graph, kernels, store
         self.values, self.cache, self.threads = list(graph.values), cache, threads
+        self.machine = machine
         self.scratch_size = 0
         self.steps: Block = []
         self._same: dict[int, int] = {}
@@ -254,12 +258,12 @@ class Emitter:
                 f"{step.struct} *", step.fields(partial(self._operand, rings, places, number), keep)
             )
             rings.tables(step, params, self.root, keep)
-            moved = sum(self.values[i].nbytes for i in {*step.reads, *step.writes})
-            steps.append(Step(step.row, params, tuple(keep), step.source, step.operations, moved))
+            steps.append(Step(step.row, params, tuple(keep), step.source, step.operations))
         if rings.bases:
             steps += rings.turns(self.kernels["TURN", "X8"], places)
         calls = list(rings.calls(steps, lambda i: self.values[i].dtype.size))
-        cuts = list(stages(calls, steps, self.threads))
+        machine = self.machine or unmeasured(self.kernels.values())
+        cuts = list(stages(calls, steps, self.threads, machine))
         ends = [
             [(places[self.root(i)], self.values[i]) for i in side]
             for side in (self.graph.inputs, self.outputs)

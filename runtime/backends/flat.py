@@ -39,16 +39,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A C kernel, its parameter struct, and whatever the struct points to; `operations` as in `Pending`,
-    `moved` the bytes of all that it reads and writes.
-    """
+    """A C kernel, its parameter struct, and whatever the struct points to; `operations` as in `Pending`."""
 
     row: ckernels.Row
     params: Any
     keep: tuple[Any, ...]
     source: str
     operations: int = 0
-    moved: int = 0
 
     @property
     def units(self) -> int:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import ckernels
 from ckernels import ffi, lib
+from runtime.backends.cost import Machine, nanoseconds
 from runtime.backends.flat import Call, Step
 
-SMALLEST = 3000
+SMALLEST = 5000
 """Nanoseconds of a part: in less the threads would look for work most of the time."""
-WORTH = 100_000
+WORTH = 150_000
 """Nanoseconds of a program: what takes less is done before another thread is awake."""
 PARTS = 3
 """Of a call for each thread: who is late, or on a slower core, does fewer."""
@@ -21,16 +22,22 @@ ELEMENTS = 1024
 """Of a MAP or a table: a part is a multiple of them, which in most cases is whole rows."""
 COLUMNS = 64
 """Of a REDUCE: a vector of any of its types."""
-MOST_THREADS, FEATURES = 64, ckernels.cpu_features()
+MOST_THREADS = 64
 
 
-def stages(calls: Sequence[Call], steps: Sequence[Step], threads: int) -> Iterator[list[Call]]:
-    """The calls in order, each with what may run beside it."""
-    costs = [_cost(step) for step in steps]
-    few = threads == 1 or sum(costs) < WORTH
+def stages(
+    calls: Sequence[Call], steps: Sequence[Step], threads: int, machine: Machine
+) -> Iterator[list[Call]]:
+    """The calls in order, each with what may run beside it. Costs are those of a machine that has all in its
+    caches: to wait for memory takes as long with another thread.
+    """
+    cached = replace(machine, far=())
+    costs = [nanoseconds(step, cached) if threads > 1 else 0.0 for step in steps]
+    few = sum(costs) < WORTH
     for call in calls:
-        share = (call.end - call.begin) / max(steps[call.step].units, 1)
-        most = 1 if few else int(costs[call.step] * share / SMALLEST)
+        units = steps[call.step].units
+        whole = few or units <= 1
+        most = 1 if whole else int(costs[call.step] * (call.end - call.begin) / units / SMALLEST)
         yield list(_parts(call, steps[call.step], threads, most))
 
 
@@ -45,18 +52,6 @@ def _parts(call: Call, step: Step, threads: int, most: int) -> Iterator[Call]:
         end = call.end if part == count else call.begin + units * part // (count * grain) * grain
         yield Call(call.step, begin, end)
         begin = end
-
-
-def _cost(step: Step) -> float:
-    """Nanoseconds of a whole step, about: cores with wider vectors are faster in other ways, too."""
-    lanes, dots = _lanes(step.row.isa), 4 if step.row.isa & (lib.CK_ISA_VNNI | lib.CK_ISA_DOTPROD) else 1
-    return step.operations / (dots * lanes**2 / 2) + step.moved / (_lanes(FEATURES) * 2)
-
-
-def _lanes(isa: int) -> int:
-    """Floats of a vector."""
-    wide = lib.CK_ISA_AVX512 | lib.CK_ISA_VNNI | lib.CK_ISA_VBMI
-    return 16 if isa & wide else 8 if isa & lib.CK_ISA_AVX2 else 4
 
 
 def _grain(step: Step) -> int:

@@ -18,6 +18,7 @@ from ckernels import ffi, lib
 from runtime import Interpreter, load
 from runtime.atoms import Clamp, Gather, Gemm, Instruction, Map, Raster, Reduce, Region, View
 from runtime.backends import cpu, stages, strips
+from runtime.backends.cost import unmeasured
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.flat import Call, FlatProgram, Step
 from runtime.compile import Model, read
@@ -182,8 +183,9 @@ def test_of_the_parts_that_fail_the_step_is_named() -> None:
 )
 def test_parts_are_whole_tiles_and_even_shares(threads: int, m: int, bounds: list[int]) -> None:
     row = replace(next(row for row in ckernels.rows() if row.operator == "GEMM"), mr=8)
-    step = Step(row, ffi.new("ck_gemm *", {"batch": 1, "m": m, "n": 8, "nr": 8}), (), "it", 1 << 40)
-    (stage,) = stages.stages([Call(0, 0, m)], [step], threads)
+    sizes = {"batch": 1, "m": m, "n": 8, "k": 1 << 30, "taps": 1, "nr": 8}
+    step = Step(row, ffi.new("ck_gemm *", sizes), (), "it")
+    (stage,) = stages.stages([Call(0, 0, m)], [step], threads, unmeasured([row]))
     assert [0, *(call.end for call in stage)] == bounds
     assert [call.begin for call in stage] == bounds[:-1]
 
