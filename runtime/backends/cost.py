@@ -37,8 +37,8 @@ MAP_BLOCK, REDUCED = 512, 64
 UNKNOWN = 1.0
 """Nanoseconds of what nobody has measured."""
 PRIOR_PRODUCT, PRIOR_BYTE, PRIOR_MOVED, PRIOR_VECTOR = 1.1, 0.19, 0.55, 6.0
-"""The same of a Cortex-A72 at 1.8 GHz: of a row of a panel, of a byte of weights (5 GB/s), of a number that is
-transformed or summed from a transform, and of a vector of whatever else.
+"""The same of a Cortex-A72 at 1.8 GHz: of a row of a panel, of a byte of weights (5 GB/s), of a number that
+is transformed or summed from a transform, and of a vector of whatever else.
 """
 
 
