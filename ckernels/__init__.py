@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 if _folder := os.environ.get("WALLE_CKERNELS"):
@@ -28,6 +29,7 @@ def __getattr__(name: str) -> Any:
     return getattr(_extension(), name)
 
 
+@cache
 def _extension() -> Any:
     try:
         return importlib.import_module("ckernels._ckernels")

@@ -28,6 +28,7 @@ from runtime.backends.flat import (
     INPUTS,
     RINGS,
     SCRATCH,
+    Call,
     FlatProgram,
     Memory,
     Place,
@@ -262,8 +263,7 @@ class Emitter:
         if rings.bases:
             steps += rings.turns(self.kernels["TURN", "X8"], places)
         calls = list(rings.calls(steps, lambda i: self.values[i].dtype.size))
-        machine = self.machine or unmeasured(self.kernels.values())
-        cuts = list(stages(calls, steps, self.threads, machine))
+        cuts = [[call] for call in calls] if self.threads == 1 else self.cut(calls, steps)
         ends = [
             [(places[self.root(i)], self.values[i]) for i in side]
             for side in (self.graph.inputs, self.outputs)
@@ -273,6 +273,10 @@ class Emitter:
         return FlatProgram(
             steps, cuts, self.threads, memories, len(rings.bases), ends[0], ends[1], states, self.layout
         )
+
+    def cut(self, calls: Sequence[Call], steps: Sequence[Step]) -> list[list[Call]]:
+        """Each call with what threads may do beside it."""
+        return list(stages(calls, steps, self.threads, self.machine or unmeasured(self.kernels.values())))
 
     def lifetimes(self, cut: Sequence[Group]) -> dict[int, tuple[int, int]]:
         """Of every value that a step or an end of the graph touches: the first and the last moment that need

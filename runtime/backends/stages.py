@@ -32,7 +32,7 @@ def stages(
     caches: to wait for memory takes as long with another thread.
     """
     cached = replace(machine, far=())
-    costs = [nanoseconds(step, cached) if threads > 1 else 0.0 for step in steps]
+    costs = [nanoseconds(step, cached) for step in steps]
     few = sum(costs) < WORTH
     for call in calls:
         units = steps[call.step].units

@@ -173,7 +173,6 @@ def test_of_the_parts_that_fail_the_step_is_named() -> None:
 @pytest.mark.parametrize(
     ("threads", "m", "bounds"),
     [
-        (1, 1000, [0, 1000]),
         (2, 96, [0, 16, 32, 48, 64, 80, 96]),
         (2, 21, [0, 8, 21]),
         (4, 8 * 7, [0, 8, 24, 40, 56]),
