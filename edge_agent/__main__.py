@@ -136,12 +136,12 @@ def test(parsed: Spec, folder: Path) -> None:
         raise Refusal(Reason.TEST_FAILED, "\n".join(lines))
 
 
-def open_model(path: Path, backend: str, cache: Path | None = None) -> Program:
+def open_model(path: Path, backend: str, /, *, num_threads: int = 1, cache: Path | None = None) -> Program:
     """A model ready to run; `cache` keeps what a search for the fastest backend measured. The engine is
     loaded with the first model, so a board without models starts lean."""
     import runtime
 
-    return runtime.load(path, backend=backend, cache_dir=cache)
+    return runtime.load(path, backend=backend, cache_dir=cache, num_threads=num_threads)
 
 
 def open_model_bytes(data: bytes) -> Any:

@@ -6,7 +6,7 @@ Programs take and give the stored integers of quantised tensors: real = (stored 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,9 +34,12 @@ class Program(Protocol):
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]: ...
 
 
-OpenModel = Callable[[Path, str], Program]
-"""(file, backend) -> a model ready to run: `runtime.load`, or a fake. Raises EngineError, ValueError or
-OSError for a bad file."""
+class OpenModel(Protocol):
+    """A model ready to run: `runtime.load`, or a fake. Raises EngineError, ValueError or OSError for a bad
+    file.
+    """
+
+    def __call__(self, path: Path, backend: str, /, *, num_threads: int) -> Program: ...
 
 
 class ModelStage(StageBase):
@@ -49,7 +52,7 @@ class ModelStage(StageBase):
         try:
             if spec.sha256 is not None:
                 _check_digest(path, spec.sha256)
-            self._program = open_model(path, spec.backend)
+            self._program = open_model(path, spec.backend, num_threads=spec.threads)
             self._shape = _fitting(preprocess.shape(spec.pre), self._program)
         except (EngineError, ValueError, OSError) as error:
             raise StartError(Reason.BAD_MODEL, f"model {spec.file}: {error}") from error

@@ -240,6 +240,7 @@ class Model(Section):
     sha256: Digest | None = None
     input: Identifier | None = None
     backend: Literal["auto", "cpu", "reference", "tflite"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
     pre: tuple[Pre, ...] = ()
     post: tuple[Post, ...] = (OutputStep(op="output"),)
 

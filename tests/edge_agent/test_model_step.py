@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from cloud_broker.wire.messages import Reason
 from edge_agent.events import ItemError, Row, batches
@@ -43,8 +44,9 @@ def program(
 def stage(tmp_path: Path, opened: Any, **section: Any) -> ModelStage:
     (tmp_path / "m.tflite").write_bytes(b"model")
 
-    def open_model(path: Path, backend: str) -> Any:
-        assert path == tmp_path / "m.tflite" and backend == "auto"
+    def open_model(path: Path, backend: str, *, num_threads: int) -> Any:
+        assert (path, backend) == (tmp_path / "m.tflite", "auto")
+        assert num_threads == section.get("threads", 1)
         if isinstance(opened, Exception):
             raise opened
         return opened
@@ -72,6 +74,13 @@ def test_a_float_model_sees_the_columns_and_adds_its_own(tmp_path: Path) -> None
         "error": 0.0,
         "output": [1.0, 2.0],
     }
+
+
+def test_a_model_gets_the_threads_that_the_spec_names(tmp_path: Path) -> None:
+    assert infer(stage(tmp_path, program((1, 2)), pre=COLUMNS, threads=3), {"a": 1, "b": 2})
+    for wrong in (0, 65):
+        with pytest.raises(ValidationError, match="threads"):
+            stage(tmp_path, program((1, 2)), threads=wrong)
 
 
 def test_an_int8_model_gets_stored_integers_and_gives_real_values(tmp_path: Path) -> None:

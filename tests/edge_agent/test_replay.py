@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 WORKED = sorted((ROOT / "specs" / "tasks").glob("*/*.toml"))
 
 
-def no_model(path: Path, backend: str) -> Any:
+def no_model(path: Path, backend: str, **_: Any) -> Any:
     raise AssertionError(f"{path} ({backend}) is not for this test")
 
 

@@ -14,7 +14,7 @@ from edge_agent.spec.model import Spec
 from edge_agent.topology import Context, assemble, build
 
 
-def no_model(path: Path, backend: str) -> Any:
+def no_model(path: Path, backend: str, **_: Any) -> Any:
     raise OSError(f"{path.name} is not here for {backend}")
 
 
