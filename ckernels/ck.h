@@ -365,7 +365,8 @@ const ck_row *ck_rows(int32_t *count);
 const ck_primitive *ck_primitives(int32_t *count);
 int32_t ck_map_stack(void); /* deepest stack that a MAP program may need */
 
-/* Instruction sets of this CPU, as bits of ck_isa. */
+/* Instruction sets that this process may use, as bits of ck_isa. Asks Linux for the tiles of AMX: without that
+ * their kernels must not run. */
 int32_t ck_cpu_features(void);
 
 /* Runs the steps in order; stops at the first that fails and writes its index to *failed. */

@@ -7,6 +7,7 @@ costs that no cache remembers.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from runtime import kept
 from runtime.backends.cost import FAR, MOVED, Counts, Machine, counts
 from runtime.backends.flat import FlatProgram
 from runtime.backends.ways import Board, Kernels
+from runtime.errors import RunError
 from runtime.graph import Array, Graph, Node
 from runtime.probes import probes, weights
 from runtime.search import cpu_model
@@ -43,17 +45,28 @@ NEAR, FARTHEST = 1 << 22, 3 << 24
 """Bytes of weights: more than most second caches have, and than most third ones keep of a program."""
 
 
+NO_MEMORY = RunError, MemoryError
+"""What lowering and timing raise where a model may still fit."""
+
+
 class MeasuredBoard(Board):
-    """This board, whose numbers are kept in a folder."""
+    """This board, whose numbers are kept in a folder; one in particular only if it has the memory to be
+    measured.
+    """
 
     def __init__(self, backend: CpuBackend, cache_dir: Path) -> None:
         self._backend, self._folder = backend, cache_dir
 
-    def machine(self, kernels: Kernels) -> Machine:  # noqa: ARG002
-        return machine_of(self._folder, self._backend)
+    def machine(self, kernels: Kernels) -> Machine:
+        try:
+            return machine_of(self._folder, self._backend)
+        except NO_MEMORY:
+            return super().machine(kernels)
 
-    def time(self, graph: Graph, node: Node, weights: int) -> float:
-        return time_of(self._backend, graph, node, weights)
+    def time(self, graph: Graph, node: Node, weights: int) -> float | None:
+        with contextlib.suppress(*NO_MEMORY):
+            return time_of(self._backend, graph, node, weights)
+        return None
 
     def keep(self, machine: Machine) -> None:
         keep(self._folder, machine)
@@ -98,6 +111,7 @@ def _rates(found: Mapping[str, Any]) -> dict[str, float]:
 
 def measure(backend: CpuBackend, fingerprint: str, clock: Clock = time.thread_time_ns) -> Machine:
     """What this core takes, by the kernels of a backend."""
+    far = far_of(backend, clock)  # before the memory of the probes is taken
     program = backend.lower(probes())
     cold, warm = twice(program, clock)
     found = [counts(step.row, step.params) for step in program.steps]
@@ -106,8 +120,8 @@ def measure(backend: CpuBackend, fingerprint: str, clock: Clock = time.thread_ti
         rows[step.row.name].append((counted, ns))
     start = max(float(np.quantile(cold - warm, SMALL)), 0.0)
     rates = {name: rates_of(samples) for name, samples in rows.items()}
-    far = tuple([(size, start, byte) for size, byte in far_of(backend, clock)])
-    return Machine(fingerprint, rates | _relatives(backend, rates), far)
+    bytes_far = tuple([(size, start, byte) for size, byte in far])
+    return Machine(fingerprint, rates | _relatives(backend, rates), bytes_far)
 
 
 def _relatives(backend: CpuBackend, rates: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:

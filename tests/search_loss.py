@@ -49,7 +49,7 @@ class Forced(Ways):
     """Takes the same way everywhere."""
 
     def __init__(self, ways: Ways, way: int) -> None:
-        super().__init__(ways.kernels, ways.cache, 0, Board())
+        super().__init__(ways.kernels, ways.cache, 0, Board)
         self.way = way
 
     def best(self, graph: Graph, ways: Sequence[Way]) -> Node:  # noqa: ARG002
@@ -59,7 +59,7 @@ class Forced(Ways):
 def loss(model: Model, backend: CpuBackend, folder: Path) -> Loss:
     graph = place(fuse(model.atoms))
     weights = sum(value.nbytes for value in graph.values if value.data is not None)
-    ways = Ways(backend.kernels, backend.cache(), weights, MeasuredBoard(backend, folder))
+    ways = Ways(backend.kernels, backend.cache(), weights, lambda: MeasuredBoard(backend, folder))
     chosen = kinds(backend.lower(winograd(graph, ways)))
     ways.keep()
     forced = [Forced(ways, way) for way in range(1 + len(TILES))]

@@ -76,6 +76,8 @@ def nanoseconds(step: Step, machine: Machine) -> float:
 
 
 def _cost(row: ckernels.Row, params: Any, machine: Machine) -> float:
+    if not row.units(params):
+        return 0.0
     own = of_counts(row.name, counts(row, params), machine)
     blocks = BLOCKS[row.operator](params) if row.operator in BLOCKS else []
     return own + sum(trips * sum(_inner(block, machine)) for trips, block in blocks)

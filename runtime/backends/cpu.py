@@ -3,6 +3,7 @@ wanted (`place`), convolutions transformed (`winograd`), then laid out as C step
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,11 @@ class CpuBackend:
 
     def compile(self, model: Model) -> FlatProgram:
         """With a `cache_dir` in ways that suit this machine, as it was measured; without one always in the
-        same.
+        same. They depend on no number of threads, and so the results do not.
         """
         graph = place(fuse(model.atoms))
         weights = sum(value.nbytes for value in graph.values if value.data is not None)
-        ways = Ways(self.kernels, self.cache(model.threads), weights, self._board(model.cache_dir))
+        ways = Ways(self.kernels, self.cache(), weights, partial(self._board, model.cache_dir))
         graph = winograd(graph, ways)
         ways.keep()
         machine = ways.machine if model.threads > 1 else None

@@ -5,8 +5,9 @@ Where the two cheapest are close to each other both are measured; what they took
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import ckernels
 from runtime.backends.cost import Counts, Machine, key, of_counts, unmeasured
@@ -45,18 +46,22 @@ class Board:
 
 class Ways:
     """Chooses for one model of so many bytes of weights. On a board where nothing is measured the same model
-    is always done in the same ways.
+    is always done in the same ways. The board is asked for when there is a choice: most models have none.
     """
 
-    def __init__(self, kernels: Kernels, cache: int, weights: int, board: Board) -> None:
+    def __init__(self, kernels: Kernels, cache: int, weights: int, board: Callable[[], Board]) -> None:
         self.kernels, self.cache = kernels, cache
-        self._weights, self._board = weights, board
+        self._weights, self._find_board = weights, board
         self._machine: Machine | None = None
         self._times = dict[str, float]()
 
+    @cached_property
+    def _board(self) -> Board:
+        return self._find_board()
+
     @property
     def machine(self) -> Machine:
-        """Asked for when there is a choice: most models have none."""
+        """What steps cost here, with what was measured for this model."""
         if self._machine is None:
             self._machine = replace(self._board.machine(self.kernels), weights=self._weights)
         return self._machine

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime import machine
+from runtime import load, machine
 from runtime.backends.cost import FAR, Counts, Machine
 from runtime.backends.cpu import CpuBackend
+from runtime.errors import RunError
 from runtime.machine import FILE, SCHEMA, machine_of, measure, rates_of, read
+from tests.runtime.test_winograd import Net
 
 FOUND = Machine("here", {"ck_f32_gemm": {"step": 1.0, "products": 0.25}}, ((1000, 2.0, 0.5),))
 
@@ -88,6 +90,22 @@ def test_another_machine_is_measured_anew(
     monkeypatch.setattr(machine, "cpu_model", lambda: "aarch64 4 ['Model : Raspberry Pi 5']")
     there = machine_of(tmp_path, CpuBackend())
     assert len(measured) == 2 and "Raspberry" in there.fingerprint and read(tmp_path / FILE) == there
+
+
+@pytest.mark.parametrize("lacking", [RunError("no memory"), MemoryError()])
+def test_a_model_needs_no_memory_for_what_is_measured(
+    lacking: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise lacking
+
+    model, x = Net(1, 30, 30, 16).conv(17).model().data, np.ones((1, 30, 30, 16), np.float32)
+    (want,) = load(model, "cpu").run([x]).values()
+    for missing in ("measure", "time_of"):
+        monkeypatch.setattr(machine, missing, fails)
+    (got,) = load(model, "cpu", tmp_path).run([x]).values()
+    np.testing.assert_array_equal(got, want)
+    assert not (tmp_path / FILE).exists()
 
 
 def document(**changes: Any) -> bytes:

@@ -98,6 +98,25 @@ def test_a_step_gives_the_same_on_several_threads(name: str) -> None:
     assert_same(together, alone, 50)
 
 
+NOTHING: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
+    "no rows of a product": (product(0, 3, 4), [(0, 4), (4, 3)]),
+    "no columns of a product": (product(2, 0, 4), [(2, 4), (4, 0)]),
+    "no elements": (Map((0,), (dense((0,)),), dense((0,)), SUMS[:1]), [(0,)]),
+    "sums of no rows": (Reduce("sum", 0, 3, 3), [(0, 3, 3)]),
+}
+"""Atoms that write nothing of what they are a part of."""
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_step_that_does_nothing_is_no_different_on_several_threads(name: str) -> None:
+    atom, shapes = NOTHING[name]
+    ids = tuple(range(len(shapes)))
+    values = (*(Value(f"x{i}", shapes[i], DType.F32) for i in ids), Value("y", (2, 3), DType.F32))
+    graph = Graph(values, (Node(atom.NAME, ids, (len(ids),), atom),), ids, (len(ids),))
+    assert_same(CpuBackend().lower(graph, threads=THREADS), CpuBackend().lower(graph), 1)
+
+
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_chains_in_strips_give_the_same_on_several_threads(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.backends import cpu
 from runtime.backends.cost import Machine
 from runtime.backends.cpu import CpuBackend
 from runtime.backends.ways import CLOSE, Board, Kernels, Way, Ways
@@ -46,7 +47,7 @@ def way(name: str, cost: float, weights: float = 0) -> Way:
 
 
 def best(board: Board, *ways: Way) -> str:
-    chosen = Ways({}, 0, 1, board)
+    chosen = Ways({}, 0, 1, lambda: board)
     name = chosen.best(GRAPH, ways).op
     chosen.keep()
     return name
@@ -58,7 +59,10 @@ def test_the_cheapest_is_taken_and_of_equals_the_first() -> None:
 
 
 def test_what_is_alone_asks_nobody() -> None:
-    assert best(Fake(), Way(Node("x", (), ()))) == "x"
+    alone = Way(Node("x", (), ()))
+    ways = Ways({}, 0, 1, lambda: pytest.fail("looked for a board"))
+    assert ways.best(GRAPH, [alone]) is alone.node
+    ways.keep()
 
 
 def test_the_two_cheapest_are_measured_where_they_are_close() -> None:
@@ -122,6 +126,17 @@ def test_whichever_way_is_taken_the_results_agree(folder: Path, monkeypatch: pyt
         (folder / FILE).unlink(missing_ok=True)
         (got,) = CpuBackend().compile(model_in(folder)).run([image])
         np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_on_any_number_of_threads_the_ways_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a share of a cache that cores have in common, by which tiles are chosen."""
+    monkeypatch.setattr(cpu, "cache_bytes", lambda threads=1: (1 << 20) // threads)
+    monkeypatch.setattr(cpu, "usable", lambda threads: threads)
+    caches = list[int]()
+    monkeypatch.setattr(cpu, "winograd", lambda graph, ways: caches.append(ways.cache) or graph)
+    for threads in (1, 4):
+        CpuBackend().compile(replace(model_in(None), threads=threads))
+    assert caches == [1 << 20] * 2
 
 
 def test_keeping_adds_to_what_others_have_kept(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ KERNELS = CpuBackend().kernels
 
 
 def lowered(net: Net) -> Graph:
-    graph = winograd(place(fuse(net.model().atoms)), Ways(KERNELS, DEFAULT_CACHE, 0, Board()))
+    graph = winograd(place(fuse(net.model().atoms)), Ways(KERNELS, DEFAULT_CACHE, 0, Board))
     check(graph, "PROGRAM")
     return graph
 
@@ -142,7 +142,7 @@ def test_an_image_is_proven_place_by_place() -> None:
 
 def test_without_a_kernel_all_stay_direct() -> None:
     graph = fuse(Net(1, 56, 56, 64).conv(64).model().atoms)
-    assert winograd(graph, Ways({}, DEFAULT_CACHE, 0, Board())) is graph
+    assert winograd(graph, Ways({}, DEFAULT_CACHE, 0, Board)) is graph
 
 
 SOUND = lowered(Net(1, 56, 56, 16).conv(32))
