@@ -19,7 +19,7 @@ def open_bytes(model: bytes) -> runtime.Program:
     return runtime.load(model)
 
 
-def open_model(path: Path, backend: str) -> runtime.Program:  # noqa: ARG001  # every backend gives the same
+def open_model(path: Path, backend: str, *, num_threads: int) -> runtime.Program:  # noqa: ARG001  # all the same
     return runtime.load(path)
 
 
