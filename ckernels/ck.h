@@ -54,7 +54,7 @@ typedef enum {
     CK_RASTER,
     CK_RASTER_ADD,
     CK_GEMM,
-    CK_PACK, /* of a GEMM or a WINOGRAD, whose parameters it takes */
+    CK_PACK, /* as a step: of a GEMM, whose parameters it takes */
     CK_MAP,
     CK_REDUCE,
     CK_GATHER,
@@ -342,7 +342,7 @@ typedef struct {
     int32_t isa;        /* bits of ck_isa */
     int32_t mr, nr, kr; /* GEMM and WINOGRAD: tile rows, tile columns, depth of a packed group; else 1 */
     ck_kernel kernel;
-    ck_kernel pack; /* GEMM and WINOGRAD only: PACK, which fills `packed` from B and bias; else NULL */
+    ck_kernel pack; /* GEMM and WINOGRAD only: fills panels of `packed` from B and bias; else NULL */
 } ck_row;
 
 /* How many units a step of this ck_operator has. */

@@ -1,8 +1,9 @@
 /* gemm_pack.c: B and bias into the panels that the GEMM tiles read front to back.
  *
  *      n = 0        nr       2 nr
- *      +--------+--------+-----        a panel: bias[nr], then for each group of kr rows nr columns of kr
- * elements; k   |panel 0 |panel 1 | ...         columns past n and rows past k are zero
+ *      +--------+--------+-----   a panel: bias[nr], then for each group of kr rows
+ *   k  |panel 0 |panel 1 | ...    nr columns of kr elements; columns past n and
+ *      +--------+--------+-----   rows past k are zero
  */
 #include "kernels.h"
 
