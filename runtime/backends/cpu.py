@@ -3,6 +3,7 @@ wanted (`place`), convolutions transformed (`winograd`), then laid out as C step
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +51,7 @@ class CpuBackend:
         ways = Ways(self.kernels, self.cache(), weights, partial(self._board, model.cache_dir))
         graph = winograd(graph, ways)
         ways.keep()
-        machine = ways.machine if model.threads > 1 else None
-        return self.lower(graph, _store(model.cache_dir), model.threads, machine)
+        return self.lower(graph, _store(model.cache_dir), model.threads, lambda: ways.machine)
 
     def _board(self, cache_dir: Path | None) -> Board:
         if cache_dir is None:
@@ -65,7 +65,11 @@ class CpuBackend:
         return cache_bytes(usable(threads)) if self._cache is None else self._cache
 
     def lower(
-        self, graph: Graph, store: Store | None = None, threads: int = 1, machine: Machine | None = None
+        self,
+        graph: Graph,
+        store: Store | None = None,
+        threads: int = 1,
+        machine: Callable[[], Machine] | None = None,
     ) -> FlatProgram:
         """A graph at ATOMIC level as a flat program; raises UnsupportedError, RunError."""
         threads = usable(threads)

@@ -36,7 +36,7 @@ from runtime.backends.flat import (
     Step,
 )
 from runtime.backends.rings import Rings
-from runtime.backends.stages import stages
+from runtime.backends.stages import is_worth_threads, stages
 from runtime.backends.steps import Block, Fields, Locate, Packed, Pending, array_of, region_of
 from runtime.backends.strips import DEFAULT_CACHE, Flow, Group, groups
 from runtime.errors import UnsupportedError
@@ -49,8 +49,8 @@ RULES = {**atom_steps.RULES, **control_steps.RULES}
 
 class Emitter:
     """One graph on its way to a flat program for `threads` threads. `values` grows by buffers and packed
-    weights; `cache` is what each thread has of the second cache, `machine` what steps cost here, where that
-    was measured.
+    weights; `cache` is what each thread has of the second cache, `machine` tells what steps cost here, where
+    that is measured.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Emitter:
         store: Store | None = None,
         cache: int = DEFAULT_CACHE,
         threads: int = 1,
-        machine: Machine | None = None,
+        machine: Callable[[], Machine] | None = None,
     ) -> None:
         self.graph, self.kernels, self.store = graph, kernels, store
         self.values, self.cache, self.threads = list(graph.values), cache, threads
@@ -275,8 +275,11 @@ class Emitter:
         )
 
     def cut(self, calls: Sequence[Call], steps: Sequence[Step]) -> list[list[Call]]:
-        """Each call with what threads may do beside it."""
-        return list(stages(calls, steps, self.threads, self.machine or unmeasured(self.kernels.values())))
+        """Each call with what threads may do beside it. A small program has no need of a measured machine."""
+        guess = unmeasured(self.kernels.values())
+        if not is_worth_threads(steps, guess):
+            return [[call] for call in calls]
+        return list(stages(calls, steps, self.threads, self.machine() if self.machine else guess))
 
     def lifetimes(self, cut: Sequence[Group]) -> dict[int, tuple[int, int]]:
         """Of every value that a step or an end of the graph touches: the first and the last moment that need

@@ -28,17 +28,22 @@ MOST_THREADS = 64
 def stages(
     calls: Sequence[Call], steps: Sequence[Step], threads: int, machine: Machine
 ) -> Iterator[list[Call]]:
-    """The calls in order, each with what may run beside it. Costs are those of a machine that has all in its
-    caches: to wait for memory takes as long with another thread.
-    """
-    cached = replace(machine, far=())
-    costs = [nanoseconds(step, cached) for step in steps]
-    few = sum(costs) < WORTH
+    """The calls in order, each with what may run beside it."""
+    costs = costs_of(steps, machine)
     for call in calls:
         units = steps[call.step].units
-        whole = few or units <= 1
-        most = 1 if whole else int(costs[call.step] * (call.end - call.begin) / units / SMALLEST)
+        most = 1 if units <= 1 else int(costs[call.step] * (call.end - call.begin) / units / SMALLEST)
         yield list(_parts(call, steps[call.step], threads, most))
+
+
+def is_worth_threads(steps: Sequence[Step], machine: Machine) -> bool:
+    return sum(costs_of(steps, machine)) >= WORTH
+
+
+def costs_of(steps: Sequence[Step], machine: Machine) -> list[float]:
+    """Those of a machine that has all in its caches: to wait for memory takes as long with another thread."""
+    cached = replace(machine, far=())
+    return [nanoseconds(step, cached) for step in steps]
 
 
 def _parts(call: Call, step: Step, threads: int, most: int) -> Iterator[Call]:

@@ -208,7 +208,9 @@ def test_parts_are_whole_tiles_and_even_shares(threads: int, m: int, bounds: lis
     assert [call.begin for call in stage] == bounds[:-1]
 
 
-def test_what_is_small_stays_on_one_thread() -> None:
+def test_what_is_small_stays_on_one_thread_and_measures_nothing(tmp_path: Path) -> None:
+    program_of(replace(read(DIGITS), cache_dir=tmp_path), 2)
+    assert not (tmp_path / "machine.json").exists()
     assert len(program_of(read(DIGITS), 2).calls) == len(program_of(read(DIGITS), 1).calls)
 
 
