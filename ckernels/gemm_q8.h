@@ -137,6 +137,13 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
 static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t step, int32_t dtype,
                          int32_t zero) {
     int64_t x = 0;
+#ifdef FOURS
+    for (; step == 1 && x + 8 <= n; x += 8) {
+        const __m128i eight = _mm_loadl_epi64((const void *)(from + x));
+        const __m128i words = dtype == CK_I8 ? _mm_cvtepi8_epi16(eight) : _mm_cvtepu8_epi16(eight);
+        _mm_storeu_si128((void *)(to + x), _mm_sub_epi16(words, _mm_set1_epi16((int16_t)zero)));
+    }
+#endif
 #ifdef EIGHTS
     for (; step == 1 && x + 8 <= n; x += 8)
         vst1q_s16(to + x, dtype == CK_I8 ? eight_of(from + x, zero, 1) : eight_of(from + x, zero, 0));

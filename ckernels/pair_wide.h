@@ -49,7 +49,9 @@ static inline void put(uint8_t *to, wide bytes) { _mm512_storeu_si512(to, bytes)
 /* The first n bytes, of fewer than BLOCK. */
 static inline wide few(const uint8_t *from, int64_t n) { return _mm512_maskz_loadu_epi8(~0ull >> (BLOCK - n), from); }
 
-static inline void put_few(uint8_t *to, wide bytes, int64_t n) { _mm512_mask_storeu_epi8(to, ~0ull >> (BLOCK - n), bytes); }
+static inline void put_few(uint8_t *to, wide bytes, int64_t n) {
+    _mm512_mask_storeu_epi8(to, ~0ull >> (BLOCK - n), bytes);
+}
 #else
 static inline __attribute__((always_inline)) rounding rounding_of(const line *l, wide a, wide b) {
     const __m256 x = _mm256_cvtepi32_ps(a), y = _mm256_cvtepi32_ps(b);
