@@ -71,6 +71,39 @@ static inline __attribute__((always_inline)) void add_products(uvec acc[MR][VECT
 }
 #endif
 
+#ifdef FOURS
+/* One row of a panel to C, of n columns `step` bytes apart. */
+static inline __attribute__((always_inline)) void put_row(char *c, __m128i bytes, int64_t n, int64_t step) {
+    uint8_t row[NR];
+    if (n == NR && step == 1) {
+        _mm_storeu_si128((void *)c, bytes);
+        return;
+    }
+    memcpy(row, &bytes, NR);
+    for (int64_t j = 0; j < n; j++) c[j * step] = (char)row[j];
+}
+
+/* The first `used` rows of sums to C, two at a time, where the quick rescaling is enough; or 0. */
+static inline __attribute__((always_inline)) int quickly(const ck_gemm *p, const int rows, const int away,
+                                                         uvec acc[MR][VECTORS], char *c, int used, int64_t n0,
+                                                         int64_t n) {
+    const narrowing last = narrowing_of(p->c_zero, p->c_low, p->c_high, p->c_dtype == CK_I8);
+    const int64_t down = p->c_view.strides[1], step = p->c_view.strides[2];
+    rescaling by[VECTORS];
+    UNROLLED(j, VECTORS) by[j] = rescaling_of(p->multiplier + n0 + j * VL, p->shift + n0 + j * VL);
+    UNROLLED(j, VECTORS) if (!by[j].quick) return 0;
+    UNROLLED(i, rows) {
+        if (i % 2 || i >= used) continue;
+        wide four[4];
+        UNROLLED(q, 4) four[q] = rescaled((vec)acc[ck_min(i + q / 2, rows - 1)][q % 2], &by[q % 2], away);
+        const wide bytes = in_order(bytes_of(four, &last));
+        put_row(c + i * down, _mm256_castsi256_si128(bytes), n, step);
+        if (i + 1 < used) put_row(c + (i + 1) * down, _mm256_extracti128_si256(bytes, 1), n, step);
+    }
+    return 1;
+}
+#endif
+
 static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const int rows, const int16_t *a,
                                                        int64_t depth, const char *panel, char *c, int64_t at,
                                                        int used, int64_t n0, int64_t n) {
@@ -79,6 +112,10 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
     UNROLLED(i, rows)
         UNROLLED(j, VECTORS) acc[i][j] = (uvec)b[j];
     add_products(acc, rows, a, depth, b + VECTORS);
+#ifdef FOURS
+    if (p->multiplier && p->c_ties_away && quickly(p, rows, 1, acc, c + at, used, n0, n)) return;
+    if (p->multiplier && !p->c_ties_away && quickly(p, rows, 0, acc, c + at, used, n0, n)) return;
+#endif
 #ifdef EIGHTS
     if (p->multiplier && n == NR && p->c_view.strides[2] == 1) {
         const eight_columns by = eight_columns_of(p->multiplier + n0, p->shift + n0);
@@ -100,6 +137,13 @@ static inline __attribute__((always_inline)) void tile(const ck_gemm *p, const i
 static inline void widen(int16_t *to, const uint8_t *from, int64_t n, int64_t step, int32_t dtype,
                          int32_t zero) {
     int64_t x = 0;
+#ifdef FOURS
+    for (; step == 1 && x + 8 <= n; x += 8) {
+        const __m128i eight = _mm_loadl_epi64((const void *)(from + x));
+        const __m128i words = dtype == CK_I8 ? _mm_cvtepi8_epi16(eight) : _mm_cvtepu8_epi16(eight);
+        _mm_storeu_si128((void *)(to + x), _mm_sub_epi16(words, _mm_set1_epi16((int16_t)zero)));
+    }
+#endif
 #ifdef EIGHTS
     for (; step == 1 && x + 8 <= n; x += 8)
         vst1q_s16(to + x, dtype == CK_I8 ? eight_of(from + x, zero, 1) : eight_of(from + x, zero, 0));

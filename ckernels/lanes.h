@@ -10,12 +10,22 @@ typedef struct {
 } epilogue;
 #if VL == 16 && defined(__AVX512F__)
 #include <immintrin.h>
+#define FOURS 1
+#define WIDE(operation) _mm512_##operation
+#define NONE_ABOVE(lanes, limit) (_mm512_cmpgt_epi32_mask(lanes, _mm512_set1_epi32(limit)) == 0)
+#define XOR(a, b) _mm512_xor_si512(a, b)
+typedef __m512i wide;
 #define LANES_OF(from, is_signed)                                           \
     ((is_signed) ? (vec)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(from))) \
                  : (vec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(from))))
 #define BYTES_TO(to, lanes) _mm_storeu_si128((void *)(to), _mm512_cvtepi32_epi8((__m512i)(lanes)))
 #elif VL == 8 && defined(__AVX2__)
 #include <immintrin.h>
+#define FOURS 1
+#define WIDE(operation) _mm256_##operation
+#define NONE_ABOVE(lanes, limit) (_mm256_movemask_epi8(_mm256_cmpgt_epi32(lanes, _mm256_set1_epi32(limit))) == 0)
+#define XOR(a, b) _mm256_xor_si256(a, b)
+typedef __m256i wide;
 #define LANES_OF(from, is_signed)                                           \
     ((is_signed) ? (vec)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(from))) \
                  : (vec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(from))))
@@ -58,7 +68,7 @@ static inline __attribute__((always_inline)) void bytes_to(uint8_t *to, vec lane
 /* What the integer epilogue takes of a vector of columns, made ready once for many sums. */
 typedef struct {
     vec multiplier, shift;
-#if VL == 16 && defined(__AVX512F__)
+#ifdef FOURS
     vec half, right; /* of the high halves of products */
     int quick;       /* whether they are enough */
 #endif
@@ -69,17 +79,15 @@ static inline __attribute__((always_inline)) rescaling rescaling_of(const int32_
     rescaling out;
     memcpy(&out.multiplier, multiplier, sizeof out.multiplier);
     memcpy(&out.shift, shift, sizeof out.shift);
-#if VL == 16 && defined(__AVX512F__)
-    const __m512i one = _mm512_set1_epi32(1);
-    out.right = (vec)_mm512_sub_epi32(_mm512_set1_epi32(-1), (__m512i)out.shift);
-    out.half = (vec)_mm512_srli_epi32(_mm512_sllv_epi32(one, (__m512i)out.right), 1);
-    out.quick = _mm512_cmpgt_epi32_mask((__m512i)out.shift, _mm512_set1_epi32(-2)) == 0;
+#ifdef FOURS
+    out.right = (vec)WIDE(sub_epi32)(WIDE(set1_epi32)(-1), (wide)out.shift);
+    out.half = (vec)WIDE(srli_epi32)(WIDE(sllv_epi32)(WIDE(set1_epi32)(1), (wide)out.right), 1);
+    out.quick = NONE_ABOVE((wide)out.shift, -2);
 #endif
     return out;
 }
 
 #if VL == 16 && defined(__AVX512F__)
-#define FOURS 1
 /* 64-bit products of half of the lanes, rounded for the first shift, by 31; and for the second one too where
  * halves go away from zero: downwards below it. */
 static inline __attribute__((always_inline)) __m512i rounded(__m512i x, __m512i multiplier, const int away) {
@@ -89,40 +97,62 @@ static inline __attribute__((always_inline)) __m512i rounded(__m512i x, __m512i 
     return _mm512_add_epi64(product, _mm512_ternarylogic_epi64(half, down, sign, 0x78)); /* half ^ (down & sign) */
 }
 
-/* For shifts of -2 and below: both roundings are one division by 2^(31 - shift), of which the high halves
- * of the products are enough, because what is added for the second rounding is a multiple of 2^32. */
-static inline __attribute__((always_inline)) __m512i rescaled(vec sums, const rescaling *r, const int away) {
-    const __m512i x = (__m512i)sums, m = (__m512i)r->multiplier;
-    const __m512i even = rounded(x, m, away);
-    const __m512i odd = rounded(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(m, 32), away);
-    const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-    return _mm512_srav_epi32(_mm512_add_epi32(high, (__m512i)r->half), (__m512i)r->right);
-}
-
-/* What comes after the rescaling, in bytes: those without a sign are turned to such with one. */
-typedef struct {
-    __m512i zero, low, high, turn;
-} narrowing;
-
-static inline narrowing narrowing_of(int32_t zero, int32_t low, int32_t high, int is_signed) {
-    const int32_t turn = is_signed ? 0 : 128;
-    return (narrowing){_mm512_set1_epi16((int16_t)(zero - turn)), _mm512_set1_epi8((char)(low - turn)),
-                       _mm512_set1_epi8((char)(high - turn)), _mm512_set1_epi8((char)turn)};
-}
-
-/* Four vectors as bytes, with the zero point, clamped; saturation on the way loses nothing, as the bounds lie
- * within it. In every 128 bits lie 4 bytes of the first, of the second, of the third, of the fourth. */
-static inline __attribute__((always_inline)) __m512i bytes_of(const __m512i lanes[4], const narrowing *last) {
-    const __m512i front = _mm512_adds_epi16(_mm512_packs_epi32(lanes[0], lanes[1]), last->zero);
-    const __m512i back = _mm512_adds_epi16(_mm512_packs_epi32(lanes[2], lanes[3]), last->zero);
-    const __m512i bytes = _mm512_max_epi8(_mm512_packs_epi16(front, back), last->low);
-    return _mm512_xor_si512(_mm512_min_epi8(bytes, last->high), last->turn);
+/* The high halves of the even products and of the odd ones, in order. */
+static inline __attribute__((always_inline)) __m512i high_halves(__m512i even, __m512i odd) {
+    return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
 
 /* The bytes of the first vector, then those of the second, the third, the fourth. */
 static inline __attribute__((always_inline)) __m512i in_order(__m512i bytes) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_permutexvar_epi32(order, bytes);
+}
+#elif VL == 8 && defined(__AVX2__)
+/* The same three. A multiplier is not negative: the sign of a product below 0 is that of x. */
+static inline __attribute__((always_inline)) __m256i rounded(__m256i x, __m256i multiplier, const int away) {
+    const __m256i product = _mm256_mul_epi32(x, multiplier), half = _mm256_set1_epi64x(1 << 30);
+    if (!away) return _mm256_add_epi64(product, half);
+    const __m256i down = _mm256_and_si256(x, _mm256_set1_epi64x(1ll << 31));
+    return _mm256_add_epi64(product, _mm256_sub_epi64(half, down));
+}
+
+static inline __attribute__((always_inline)) __m256i high_halves(__m256i even, __m256i odd) {
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+}
+
+static inline __attribute__((always_inline)) __m256i in_order(__m256i bytes) {
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+#endif
+
+#ifdef FOURS
+/* For shifts of -2 and below: both roundings are one division by 2^(31 - shift), of which the high halves
+ * of the products are enough, because what is added for the second rounding is a multiple of 2^32. */
+static inline __attribute__((always_inline)) wide rescaled(vec sums, const rescaling *r, const int away) {
+    const wide x = (wide)sums, m = (wide)r->multiplier;
+    const wide even = rounded(x, m, away);
+    const wide odd = rounded(WIDE(srli_epi64)(x, 32), WIDE(srli_epi64)(m, 32), away);
+    return WIDE(srav_epi32)(WIDE(add_epi32)(high_halves(even, odd), (wide)r->half), (wide)r->right);
+}
+
+/* What comes after the rescaling, in bytes: those without a sign are turned to such with one. */
+typedef struct {
+    wide zero, low, high, turn;
+} narrowing;
+
+static inline narrowing narrowing_of(int32_t zero, int32_t low, int32_t high, int is_signed) {
+    const int32_t turn = is_signed ? 0 : 128;
+    return (narrowing){WIDE(set1_epi16)((int16_t)(zero - turn)), WIDE(set1_epi8)((char)(low - turn)),
+                       WIDE(set1_epi8)((char)(high - turn)), WIDE(set1_epi8)((char)turn)};
+}
+
+/* Four vectors as bytes, with the zero point, clamped; saturation on the way loses nothing, as the bounds lie
+ * within it. In every 128 bits lie 4 bytes of the first, of the second, of the third, of the fourth. */
+static inline __attribute__((always_inline)) wide bytes_of(const wide lanes[4], const narrowing *last) {
+    const wide front = WIDE(adds_epi16)(WIDE(packs_epi32)(lanes[0], lanes[1]), last->zero);
+    const wide back = WIDE(adds_epi16)(WIDE(packs_epi32)(lanes[2], lanes[3]), last->zero);
+    const wide bytes = WIDE(max_epi8)(WIDE(packs_epi16)(front, back), last->low);
+    return XOR(WIDE(min_epi8)(bytes, last->high), last->turn);
 }
 #endif
 
@@ -182,11 +212,11 @@ static inline __attribute__((always_inline)) void put_eight(uint8_t *to, vec fir
 
 /* The integer epilogue of VL sums. */
 static inline __attribute__((always_inline)) vec requantised(vec sums, const rescaling *r, const epilogue *last) {
-#if VL == 16 && defined(__AVX512F__)
+#ifdef FOURS
     if (r->quick) {
-        const __m512i scaled = last->away ? rescaled(sums, r, 1) : rescaled(sums, r, 0);
-        const __m512i y = _mm512_add_epi32(scaled, (__m512i)last->zero);
-        return (vec)_mm512_min_epi32(_mm512_max_epi32(y, (__m512i)last->low), (__m512i)last->high);
+        const wide scaled = last->away ? rescaled(sums, r, 1) : rescaled(sums, r, 0);
+        const wide y = WIDE(add_epi32)(scaled, (wide)last->zero);
+        return (vec)WIDE(min_epi32)(WIDE(max_epi32)(y, (wide)last->low), (wide)last->high);
     }
 #endif
     int32_t in[VL], factors[VL], powers[VL], out[VL];

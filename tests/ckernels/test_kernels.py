@@ -741,7 +741,7 @@ def test_a_reduction_reads_windows_through_a_table(row: ckernels.Row, channels: 
         assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 2e-6)
 
 
-@pytest.mark.parametrize("channels", [2, 3, 4, 8, 9, 16, 31, 32, 45, 64, 80, 130])
+@pytest.mark.parametrize("channels", [2, 3, 4, 8, 9, 16, 31, 32, 45, 59, 64, 80, 130])
 @pytest.mark.parametrize("row", FUSED, ids=lambda row: row.name)
 def test_a_fused_kernel_equals_its_decomposition(row: ckernels.Row, channels: int) -> None:
     kernels, rng = forced(row), np.random.default_rng(channels)
