@@ -81,16 +81,17 @@ static inline __attribute__((always_inline)) void add_taps(wide sums[4], wide a,
 /* The channels at in, pad and out of the rows [begin, end). */
 static inline __attribute__((always_inline)) void some_rows(const ck_depthwise *p, const numbers *n, int64_t begin,
                                                             int64_t end, const uint8_t *in, const uint8_t *pad,
-                                                            uint8_t *out, const int two, const int away) {
+                                                            uint8_t *out, const int64_t taps,
+                                                            const int two, const int away) {
     const wide order = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
     for (int64_t m = begin; m < end; m += 1 + two) {
-        const int32_t *row = p->rows + m * p->taps, *next = two && m + 1 < end ? row + p->taps : row;
+        const int32_t *row = p->rows + m * taps, *next = two && m + 1 < end ? row + taps : row;
         uint8_t *to = out + m * p->channels;
         wide sums[4];
         UNROLLED(q, 4) sums[q] = (wide)n->bias[q];
-        for (int64_t t = 0; t < p->taps; t += 2) {
-            const int64_t u = ck_min(t + 1, p->taps - 1); /* the weights of what is missing are 0 */
+        for (int64_t t = 0; t < taps; t += 2) {
+            const int64_t u = ck_min(t + 1, taps - 1); /* the weights of what is missing are 0 */
             const wide a = tap_of(in, pad, row[t], next[t], two), b = tap_of(in, pad, row[u], next[u], two);
             add_taps(sums, XOR(a, n->turn), XOR(b, n->turn), n->weights[t / 2]);
         }
@@ -126,11 +127,13 @@ ck_status ck_q8_depthwise__avx2(const void *params, int64_t begin, int64_t end, 
             const int64_t width = two ? HALF : WHOLE, c = ck_min(done, p->channels - width);
             numbers n;
             numbers_of(p, weights, bias, c, two, &n);
-#define ROWS_OF(two, away) some_rows(p, &n, m, last, in + c, pad + c, out + c, two, away)
-            if (two && p->out_ties_away) ROWS_OF(1, 1);
-            else if (two) ROWS_OF(1, 0);
-            else if (p->out_ties_away) ROWS_OF(0, 1);
-            else ROWS_OF(0, 0);
+#define ROWS_OF(taps, two)                                                                \
+    (p->out_ties_away ? some_rows(p, &n, m, last, in + c, pad + c, out + c, taps, two, 1) \
+                      : some_rows(p, &n, m, last, in + c, pad + c, out + c, taps, two, 0))
+            if (two && p->taps == SIDE * SIDE) ROWS_OF(SIDE * SIDE, 1);
+            else if (two) ROWS_OF(p->taps, 1);
+            else if (p->taps == SIDE * SIDE) ROWS_OF(SIDE * SIDE, 0);
+            else ROWS_OF(p->taps, 0);
             done = c + width;
         }
     return CK_OK;

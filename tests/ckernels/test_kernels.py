@@ -560,9 +560,11 @@ def windows_graph(
     rng: np.random.Generator,
     narrow: bool = False,
     stride: int = 2,
+    shifts: tuple[int, int] = (-11, -6),
 ) -> tuple[Graph, list[Array]]:
     """PAD, 3x3 patches with a stride of 1 or 2, and a GEMM; depthwise with its MAP where `units` is 0, and
-    with weights of 8 bits even without their zero point where they are `narrow`.
+    with weights of 8 bits even without their zero point where they are `narrow`; rescaled by shifts in a
+    range.
     """
     side, out = 7, 7 if stride == 1 else 4 if units else 3
     row, m = (side + 2) * channels, out * out
@@ -586,7 +588,7 @@ def windows_graph(
         (-1.0, 30.0) if dtype is DType.F32 else (np.iinfo(dtype.numpy).min + 9, np.iinfo(dtype.numpy).max)
     )
     multiplier = rng.integers(2**30, 2**31 - 1, columns).astype(np.int32)
-    shift = rng.integers(-11, -6, columns).astype(np.int32)
+    shift = rng.integers(*shifts, columns).astype(np.int32)
     values = [
         Value("x", (side, side, channels), dtype),
         Value("padded", (side + 2, side + 2, channels), dtype),
@@ -670,6 +672,22 @@ def test_windows_that_slide_share_their_columns(row: ckernels.Row, channels: int
     (node,) = fused.nodes
     assert slides(node.attrs.table.rows).reshape(7, 7).tolist() == [[1, 1, 1, 1, 0, 0, 0]] * 7
     assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 1e-5)
+
+
+WHOLE_DEPTHWISE = [row for row in ROWS if (row.operator, row.dtype) == ("DEPTHWISE", "Q8")]
+
+
+@pytest.mark.parametrize("shifts", [(-31, -9), (-9, -1), (-9, 2)], ids=["small", "quick", "slow"])
+@pytest.mark.parametrize("channels", [16, 40, 64])
+@pytest.mark.parametrize("row", WHOLE_DEPTHWISE, ids=lambda row: row.name)
+def test_many_rows_of_bytes_are_rescaled_by_any_shift(
+    row: ckernels.Row, channels: int, shifts: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(channels)
+    graph, feed = windows_graph(DType.I8, channels, 0, rng, stride=1, shifts=shifts)
+    fused = fuse(graph)
+    assert [node.op for node in fused.nodes] == ["DEPTHWISE"]
+    assert_same(run_guarded(fused, forced(row), feed), reference.run(graph, feed), 0)
 
 
 @pytest.mark.parametrize("size", [256, 257, 300, 1024])
