@@ -22,7 +22,9 @@ typedef struct {
     vec weights[MOST_TAPS / 2][4]; /* s16: of a tap, of the next */
     vec bias[4];                   /* with what the zero point of the bytes, which have no sign, adds */
     rescaling by[4];
-    narrowing last;
+    epilogue last;
+    narrowing narrow; /* what the rescaling leaves: only if it is quick, the zero point */
+    int quick;
     wide turn;
 } numbers;
 
@@ -55,7 +57,9 @@ static void numbers_of(const ck_depthwise *p, const int32_t *weights, const int3
             out->bias[q] = (vec)((uvec)out->bias[q] - (uvec)_mm256_madd_epi16(zero, (wide)both));
         }
     }
-    out->last = narrowing_of(p->out_zero, p->out_low, p->out_high, is_signed);
+    out->quick = out->by[0].quick && out->by[1].quick && out->by[2].quick && out->by[3].quick;
+    out->last = (epilogue){p->out_zero - (vec){0}, p->out_low - (vec){0}, p->out_high - (vec){0}, p->out_ties_away};
+    out->narrow = narrowing_of(out->quick ? p->out_zero : 0, p->out_low, p->out_high, is_signed);
     out->turn = _mm256_set1_epi8(is_signed ? (char)0x80 : 0);
 }
 
@@ -95,8 +99,9 @@ static inline __attribute__((always_inline)) void some_rows(const ck_depthwise *
             const wide a = tap_of(in, pad, row[t], next[t], two), b = tap_of(in, pad, row[u], next[u], two);
             add_taps(sums, XOR(a, n->turn), XOR(b, n->turn), n->weights[t / 2]);
         }
-        UNROLLED(q, 4) sums[q] = rescaled((vec)sums[q], &n->by[q], away);
-        const wide bytes = _mm256_shuffle_epi8(bytes_of(sums, &n->last), order);
+        if (n->quick) UNROLLED(q, 4) sums[q] = rescaled((vec)sums[q], &n->by[q], away);
+        else UNROLLED(q, 4) sums[q] = (wide)requantised_by_any((vec)sums[q], &n->by[q], &n->last);
+        const wide bytes = _mm256_shuffle_epi8(bytes_of(sums, &n->narrow), order);
         if (two) {
             _mm_storeu_si128((void *)to, _mm256_castsi256_si128(bytes));
             if (m + 1 < end) _mm_storeu_si128((void *)(to + p->channels), _mm256_extracti128_si256(bytes, 1));
@@ -106,20 +111,13 @@ static inline __attribute__((always_inline)) void some_rows(const ck_depthwise *
     }
 }
 
-/* Whether the quick rescaling is enough for all channels. */
-static int is_quick(const ck_depthwise *p) {
-    int32_t most = INT32_MIN;
-    for (int64_t c = 0; c < p->channels; c++) most = p->shift[c] > most ? p->shift[c] : most;
-    return most <= -2;
-}
-
 ck_status ck_q8_depthwise__avx2(const void *params, int64_t begin, int64_t end, char *const *bases) {
     const ck_depthwise *p = params;
     const uint8_t *in = (const uint8_t *)ck_at(p->in, bases), *pad = (const uint8_t *)ck_at(p->pad, bases);
     const int32_t *weights = (const int32_t *)ck_at(p->weights, bases);
     const int32_t *bias = (const int32_t *)ck_at(p->bias, bases);
     uint8_t *out = (uint8_t *)ck_at(p->out, bases);
-    if (p->channels < HALF || p->taps > MOST_TAPS || !is_quick(p)) return any_whole(params, begin, end, bases);
+    if (p->channels < HALF || p->taps > MOST_TAPS) return any_whole(params, begin, end, bases);
     for (int64_t m = begin; m < end; m += ROWS)
         for (int64_t done = 0; done < p->channels;) {
             const int64_t last = ck_min(m + ROWS, end);

@@ -210,6 +210,26 @@ static inline __attribute__((always_inline)) void put_eight(uint8_t *to, vec fir
 }
 #endif
 
+#if VL == 8 && defined(__AVX2__)
+/* The integer epilogue by any shift, as ck_epilogue has it. */
+static inline __attribute__((always_inline)) vec requantised_by_any(vec sums, const rescaling *r,
+                                                                    const epilogue *last) {
+    const wide none = _mm256_setzero_si256(), one = _mm256_set1_epi32(1), shift = (wide)r->shift;
+    const wide right = _mm256_max_epi32(_mm256_sub_epi32(none, shift), none), m = (wide)r->multiplier;
+    const wide x = _mm256_sllv_epi32((wide)sums, _mm256_max_epi32(shift, none));
+    const wide even = _mm256_srli_epi64(rounded(x, m, 0), 31);
+    const wide odd = _mm256_slli_epi64(rounded(_mm256_srli_epi64(x, 32), _mm256_srli_epi64(m, 32), 0), 1);
+    const wide high = _mm256_blend_epi32(even, odd, 0xaa);
+    const wide mask = _mm256_sub_epi32(_mm256_sllv_epi32(one, right), one);
+    const wide down = _mm256_and_si256(_mm256_srli_epi32(high, 31), _mm256_set1_epi32(last->away));
+    const wide half = _mm256_add_epi32(_mm256_srli_epi32(mask, 1), down);
+    const wide less = _mm256_cmpgt_epi32(_mm256_and_si256(high, mask), half);
+    const wide scaled = _mm256_sub_epi32(_mm256_srav_epi32(high, right), less);
+    const wide y = _mm256_max_epi32(_mm256_add_epi32(scaled, (wide)last->zero), (wide)last->low);
+    return (vec)_mm256_min_epi32(y, (wide)last->high);
+}
+#endif
+
 /* The integer epilogue of VL sums. */
 static inline __attribute__((always_inline)) vec requantised(vec sums, const rescaling *r, const epilogue *last) {
 #ifdef FOURS
@@ -219,9 +239,13 @@ static inline __attribute__((always_inline)) vec requantised(vec sums, const res
         return (vec)WIDE(min_epi32)(WIDE(max_epi32)(y, (wide)last->low), (wide)last->high);
     }
 #endif
+#if VL == 8 && defined(__AVX2__)
+    return requantised_by_any(sums, r, last);
+#else
     int32_t in[VL], factors[VL], powers[VL], out[VL];
     memcpy(in, &sums, sizeof in), memcpy(factors, &r->multiplier, sizeof in), memcpy(powers, &r->shift, sizeof in);
     ck_epilogue(in, factors, powers, last->away, last->zero[0], last->low[0], last->high[0], out, VL);
     memcpy(&sums, out, sizeof out);
     return sums;
+#endif
 }
