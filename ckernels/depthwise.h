@@ -1,5 +1,5 @@
 /* depthwise.h: depthwise convolution in vector extensions; each depthwise_*.c sets VL, the lanes of a vector,
- * and names.
+ * and names; without WHOLE_NAME it is for floats alone.
  *
  * Channels are the lanes. A block of channels stays in registers while all taps are added, then goes through
  * the epilogue; the channels that fill no vector are done one by one.
@@ -138,6 +138,7 @@ ck_status REAL_NAME(const void *params, int64_t begin, int64_t end, char *const 
     return CK_OK;
 }
 
+#ifdef WHOLE_NAME
 /* acc[j] += (from - zero) * weights, of `vectors` vectors of channels. */
 static inline __attribute__((always_inline)) void add_tap(uvec acc[SUMS], const int is_signed, const int vectors,
                                                           const uint8_t *from, vec zero, const int32_t *w) {
@@ -235,3 +236,4 @@ ck_status WHOLE_NAME(const void *params, int64_t begin, int64_t end, char *const
     }
     return CK_OK;
 }
+#endif
