@@ -85,9 +85,13 @@ def installed() -> list[str]:
 
 
 def version(peer: Peer) -> str:
-    """Of the wheel in its environment."""
+    """Of the wheel in its environment; ends the command where that lacks it."""
     folders = [str(path) for path in (BUILT / peer.environment).glob("lib/python*/site-packages")]
-    return next(iter(importlib.metadata.distributions(name=peer.wheel, path=folders))).version
+    for found in importlib.metadata.distributions(name=peer.wheel, path=folders):
+        return found.version
+    raise SystemExit(
+        f"{BUILT / peer.environment}: {peer.wheel} is not in it; install it there, or leave it out: PEERS="
+    )
 
 
 def missing(models: Sequence[str]) -> str:

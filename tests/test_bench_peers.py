@@ -236,3 +236,5 @@ def test_the_cpu_has_a_name_and_the_version_is_the_wheels(
     (wheel / "METADATA").write_text("Metadata-Version: 2.1\nName: ai-edge-litert\nVersion: 2.3.0\n")
     monkeypatch.setattr(bench_peers, "BUILT", tmp_path)
     assert (bench_peers.installed(), bench_peers.version(peer)) == (["litert"], "2.3.0")
+    with pytest.raises(SystemExit, match="tflite-runtime is not in it; install it there"):
+        bench_peers.version(bench_peers.PEERS["tflite"])

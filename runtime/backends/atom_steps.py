@@ -13,6 +13,7 @@ from ckernels import ffi, lib
 from runtime.atoms import Clamp, Gather, Gemm, Map, Raster, Reduce, Requantize, Rng, Scatter, Sort
 from runtime.backends import stages, strips
 from runtime.backends.byte_pairs import Pair, pair_of
+from runtime.backends.cost import MAP_BLOCK
 from runtime.backends.depthwise_blocks import SMALLEST_SHIFT, in_blocks
 from runtime.backends.steps import (
     Fields,
@@ -43,8 +44,9 @@ SLIDING_TAPS = 9
 TILES_SHARE, STAYING = 0.6, 0.5
 """Of the cache: for a block of tiles of a Winograd convolution; for weights that are read for each block."""
 PAIR_ROWS = 64
-LOOKUP_ALIGN, MAP_ALIGN, MAP_BLOCK = 64, 16, 512
-"""Elements of a vector; those of a block of the MAP kernels, which is whole rows where one fits."""
+"""Into which a pair of one long row is cut."""
+LOOKUP_ALIGN, MAP_ALIGN = 64, 16
+"""Elements of a vector."""
 
 
 def _raster(low: Emitter, node: Node, atom: Raster) -> None:
@@ -119,7 +121,8 @@ def _gemm(low: Emitter, node: Node, atom: Gemm, table: Table | None = None) -> N
         return {**fixed, **operands, **others, **through, **last}
 
     products = atom.batch * atom.m * atom.n * atom.k
-    flow = _gemm_flow(node.inputs[0], atom, out.elements, row, table) if constant else None
+    in_rows = constant and not columns
+    flow = _gemm_flow(node.inputs[0], atom, out.elements, row.mr, table) if in_rows else None
     low.step(node, row, "ck_gemm", fields, [node.inputs[0], panels, pad], (), 2 * products, flow)
 
 
@@ -140,17 +143,15 @@ def _pack(low: Emitter, node: Node, row: ckernels.Row, fixed: Fields, panels: in
     low.step(node, row.packing, "ck_gemm", fields, [b, bias], [panels])
 
 
-def _gemm_flow(a: int, atom: Gemm, elements: int, row: ckernels.Row, table: Table | None) -> Flow | None:
+def _gemm_flow(a: int, atom: Gemm, elements: int, align: int, table: Table | None) -> Flow | None:
     sizes = atom.batch, atom.m, atom.n
     if atom.batch > 1 or not is_dense(atom.c, sizes) or atom.m * atom.n != elements:
         return None
-    if by_columns(row, atom.m, atom.n):
-        return None
     if table is not None:
-        return Flow(atom.m, atom.n, {a: Windows(table.rows, table.chunk)}, row.mr, rows=True)
+        return Flow(atom.m, atom.n, {a: Windows(table.rows, table.chunk)}, align, rows=True)
     if not is_dense(atom.a, (1, atom.m, atom.k)):
         return None
-    return Flow(atom.m, atom.n, {a: Stream(atom.k)}, row.mr, rows=True)
+    return Flow(atom.m, atom.n, {a: Stream(atom.k)}, align, rows=True)
 
 
 def room(row: ckernels.Row, struct: str, fields: Fields) -> tuple[int, int]:

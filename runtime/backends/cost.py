@@ -119,7 +119,7 @@ def unmeasured(rows: Iterable[ckernels.Row]) -> Machine:
     """A core like a Cortex-A72, with as many lanes as the kernels want."""
     rows = list(rows)
     rates = {row.name: _prior(row) for row in rows if row.operator in ("GEMM", "WINOGRAD")}
-    depthwise = [row for row in rows if row.operator == "DEPTHWISE"]
+    depthwise = [row for row in rows if row.operator == "DEPTHWISE"]  # of nr channels, eight at a time
     rates |= {row.name: {"products": PRIOR_PRODUCT * max(row.nr // 8, 1)} for row in depthwise}
     unknown = PRIOR_VECTOR / max(map(lanes_of, rows), default=4)
     return Machine("none", rates, ((0, 0.0, PRIOR_BYTE),), unknown=unknown)
